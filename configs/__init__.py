@@ -1,0 +1,1 @@
+"""The shipped configs: ``<task>/<model>.yaml``, trained by ``ntm train <task>/<model>``."""

@@ -1,0 +1,26 @@
+"""A feedforward controller: no memory of its own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from controllers.base import Core, State, linear
+
+
+class FeedForward(Core):
+    """h = tanh(W x + b). Its state is ``()``: whatever is to be remembered, the memory must hold.
+
+    The paper (section 3.4) uses such a controller and does not name its nonlinearity.
+    """
+
+    def __init__(self, input_size: int, size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.input_size, self.output_size = input_size, size
+        self.hidden = linear(input_size, size, generator)
+
+    def initial_state(self, batch: int) -> State:
+        return ()
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        return torch.tanh(self.hidden(x)), ()

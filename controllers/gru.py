@@ -1,0 +1,38 @@
+"""The gated recurrent unit (Cho et al. 2014)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from controllers.base import Core, State, linear
+
+
+class GRU(Core):
+    """One layer, from a learned h_0.
+
+    r = sigmoid(W_r x_t + U_r h_{t-1} + b_r)        z: the same
+    n = tanh(W_n x_t + b_n + r * (U_n h_{t-1} + d_n))
+    h_t = (1 - z) * n + z * h_{t-1}
+
+    The reset gate acts after the recurrent product, as in cuDNN and in torch.nn.GRU.
+    The state is h [B, H].
+    """
+
+    def __init__(self, input_size: int, size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.input_size, self.output_size = input_size, size
+        self.gates = linear(input_size + size, 2 * size, generator)  # [W U] and b, for r z
+        self.candidate_x = linear(input_size, size, generator)  # W_n and b_n
+        self.candidate_h = linear(size, size, generator)  # U_n and d_n
+        self.h0 = nn.Parameter(torch.zeros(size))
+
+    def initial_state(self, batch: int) -> State:
+        return self.h0.expand(batch, -1)
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        h = state
+        r, z = torch.sigmoid(self.gates(torch.cat([x, h], dim=-1))).chunk(2, dim=-1)
+        n = torch.tanh(self.candidate_x(x) + r * self.candidate_h(h))
+        h = (1 - z) * n + z * h
+        return h, h

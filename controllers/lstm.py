@@ -1,0 +1,37 @@
+"""Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from controllers.base import Core, State, linear
+
+
+class LSTM(Core):
+    """One layer, one bias per gate, no peepholes, from a learned h_0 and c_0.
+
+    i = sigmoid(W_i x_t + U_i h_{t-1} + b_i)        f, o: the same
+    j = tanh(W_j x_t + U_j h_{t-1} + b_j)
+    c_t = f * c_{t-1} + i * j
+    h_t = o * tanh(c_t)
+
+    The state is (h [B, H], c [B, H]); the output is h_t.
+    """
+
+    def __init__(self, input_size: int, size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.input_size, self.output_size = input_size, size
+        self.gates = linear(input_size + size, 4 * size, generator)  # [W U] and b, for i f j o
+        self.h0 = nn.Parameter(torch.zeros(size))
+        self.c0 = nn.Parameter(torch.zeros(size))
+
+    def initial_state(self, batch: int) -> State:
+        return self.h0.expand(batch, -1), self.c0.expand(batch, -1)
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        h, c = state
+        i, f, j, o = self.gates(torch.cat([x, h], dim=-1)).chunk(4, dim=-1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(j)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        return h, (h, c)

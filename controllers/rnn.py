@@ -1,0 +1,25 @@
+"""The vanilla recurrent network (Elman 1990)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from controllers.base import Core, State, linear
+
+
+class RNN(Core):
+    """h_t = tanh(W x_t + U h_{t-1} + b), from a learned h_0. The state is h [B, H]."""
+
+    def __init__(self, input_size: int, size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.input_size, self.output_size = input_size, size
+        self.hidden = linear(input_size + size, size, generator)  # [W U] and b
+        self.h0 = nn.Parameter(torch.zeros(size))
+
+    def initial_state(self, batch: int) -> State:
+        return self.h0.expand(batch, -1)
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        h = torch.tanh(self.hidden(torch.cat([x, state], dim=-1)))
+        return h, h

@@ -1,0 +1,1 @@
+"""What is done with the machine: configs, runs, training, evaluation."""

@@ -1,0 +1,125 @@
+"""The Neural Turing Machine: a controller, heads, and a memory (section 3 of the paper)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from controllers.base import Core, State, linear
+from ntm.machine import addressing
+from ntm.machine.memory import INITIAL_MEMORY, read, write
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+class MemoryConfig:
+    """``slots`` x ``width`` of memory; heads that shift by up to ``shift_range`` slots a step."""
+
+    slots: int = Field(default=128, ge=1)
+    width: int = Field(default=20, ge=1)
+    read_heads: int = Field(default=1, ge=1)
+    write_heads: int = Field(default=1, ge=1)
+    shift_range: int = Field(default=1, ge=0)
+
+
+class NTMState(NamedTuple):
+    """Everything that the machine carries from one step to the next."""
+
+    memory: Tensor  # [B, N, W]  M_t
+    weights: Tensor  # [B, H, N]  w_t, read heads first, then write heads
+    reads: Tensor  # [B, R, W]  r_t
+    controller: State
+
+
+class Step(NamedTuple):
+    """One step of the machine with every intermediate. H = R + Q heads, reads first."""
+
+    output: Tensor  # [B, output_size]
+    state: NTMState
+    key: Tensor  # [B, H, W]  k_t
+    beta: Tensor  # [B, H]     key strength, > 0
+    gate: Tensor  # [B, H]     g_t, in (0, 1)
+    shift: Tensor  # [B, H, S]  s_t, a distribution
+    gamma: Tensor  # [B, H]     sharpening, >= 1
+    erase: Tensor  # [B, Q, W]  e_t, in (0, 1)
+    add: Tensor  # [B, Q, W]  a_t
+
+
+class NTMCell(Core):
+    """A Neural Turing Machine as a core: [B, I] -> [B, controller.output_size + R W].
+
+    One step: the controller sees the input and what was read last; every head addresses the
+    memory M_{t-1}; the write heads turn it into M_t; the read heads read M_t, as in the paper's
+    notation (equations 2-4). The output holds the controller's output and the new reads.
+
+    No parameter depends on the number of slots, so a trained machine runs with any memory: the
+    heads start focused on slot 0, every slot starts as the constant 1e-6, and only the first
+    reads are learned.
+    """
+
+    def __init__(self, controller: Core, memory: MemoryConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        self.slots, self.width = memory.slots, memory.width
+        self.read_heads, self.write_heads = memory.read_heads, memory.write_heads
+        self.heads = self.read_heads + self.write_heads
+        self.shifts = 2 * memory.shift_range + 1
+
+        R, Q, H, W, S = self.read_heads, self.write_heads, self.heads, self.width, self.shifts
+        self.input_size = controller.input_size - R * W
+        self.output_size = controller.output_size + R * W
+        self.controller = controller
+        #: All heads in one layer; the rows are, in this order: k a | e g | beta gamma | s.
+        self.interface_sizes = [H * W, Q * W, Q * W, H, H, H, H * S]
+        self.interface = linear(controller.output_size, sum(self.interface_sizes), generator)
+        self.r0 = nn.Parameter(torch.zeros(R, W))
+
+    def initial_state(self, batch: int) -> NTMState:
+        memory = self.r0.new_full((batch, self.slots, self.width), INITIAL_MEMORY)
+        weights = self.r0.new_zeros(batch, self.heads, self.slots)
+        weights[:, :, 0] = 1
+        reads = self.r0.expand(batch, -1, -1)
+        return NTMState(memory, weights, reads, self.controller.initial_state(batch))
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        return self.step(x, state)[:2]
+
+    def step(self, x: Tensor, state: NTMState) -> Step:
+        """One step with every intermediate; ``forward`` is its first two fields."""
+        h, controller = self.controller(
+            torch.cat([x, state.reads.flatten(1)], dim=-1), state.controller
+        )
+        key, beta, gate, s, gamma, erase, add = self.emit(h)
+
+        content = addressing.content_weighting(key, beta, state.memory)
+        gated = addressing.interpolate(content, state.weights, gate)
+        weights = addressing.sharpen(addressing.shift(gated, s), gamma)
+
+        R = self.read_heads
+        memory = write(state.memory, weights[:, R:], erase, add)
+        reads = read(memory, weights[:, :R])
+
+        output = torch.cat([h, reads.flatten(1)], dim=-1)
+        new_state = NTMState(memory, weights, reads, controller)
+        return Step(output, new_state, key, beta, gate, s, gamma, erase, add)
+
+    def emit(self, h: Tensor) -> tuple[Tensor, ...]:
+        """The controller's output [B, C] -> (k, beta, g, s, gamma, e, a) of every head.
+
+        The paper fixes the ranges and leaves the nonlinearities open, but for the softmax of s.
+        Keys and adds pass through tanh, which keeps the memory bounded by the number of steps.
+        """
+        H, Q, W, S = self.heads, self.write_heads, self.width, self.shifts
+        k, a, e, g, beta, gamma, s = self.interface(h).split(self.interface_sizes, dim=-1)
+        return (
+            torch.tanh(k).unflatten(-1, (H, W)),
+            F.softplus(beta),
+            torch.sigmoid(g),
+            torch.softmax(s.unflatten(-1, (H, S)), dim=-1),
+            1 + F.softplus(gamma),
+            torch.sigmoid(e).unflatten(-1, (Q, W)),
+            torch.tanh(a).unflatten(-1, (Q, W)),
+        )

@@ -1,0 +1,107 @@
+"""What a task is: it draws episodes, and knows what the best possible predictor would pay."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import AfterValidator, BeforeValidator, ConfigDict
+from torch import Tensor
+
+#: Every task is a frozen dataclass whose fields are its block in a config.
+STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+class Episode(NamedTuple):
+    """A batch of sequences. T time, B batch, I and O the task's input and output sizes."""
+
+    inputs: Tensor  # [T, B, I]
+    targets: Tensor  # [T, B, O]  0 or 1
+    mask: Tensor  # [T, B]     1 where the outputs are scored, else 0
+    conditions: dict[str, Tensor]  # [B] each: what a score is broken down by
+
+    def to(self, device: torch.device | str) -> Episode:
+        """The same episode on a device; the conditions stay where they are."""
+        return Episode(
+            self.inputs.to(device), self.targets.to(device), self.mask.to(device), self.conditions
+        )
+
+    def select(self, start: int, stop: int) -> Episode:
+        """Sequences start ... stop - 1 of the batch, cut to the longest of them that is left."""
+        conditions = {name: values[start:stop] for name, values in self.conditions.items()}
+        scored = torch.nonzero(self.mask[:, start:stop].any(dim=1))
+        end = int(scored[-1]) + 1 if len(scored) else 0
+        inputs, targets, mask = (field[:end, start:stop] for field in self[:3])
+        return Episode(inputs, targets, mask, conditions)
+
+
+class Task(ABC):
+    """A distribution over episodes. Subclasses are frozen dataclasses; see ``tasks.copy``."""
+
+    kind: str
+
+    @property
+    @abstractmethod
+    def input_size(self) -> int:
+        """I: channels of the input."""
+
+    @property
+    @abstractmethod
+    def output_size(self) -> int:
+        """O: channels of the output, each a probability of a 1."""
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator, batch: int) -> Episode:
+        """``batch`` sequences drawn with the generator."""
+
+    def floor(self, episode: Episode) -> Tensor:
+        """[B] bits that the best possible predictor still pays: 0 where targets are determined."""
+        return torch.zeros(episode.mask.shape[1])
+
+
+def _as_range(value: Any) -> Any:
+    """7 -> (7, 7), so that ``--set task.length=7`` means exactly 7; a YAML list -> a tuple."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_range(value: tuple[int, int]) -> tuple[int, int]:
+    low, high = value
+    if not 1 <= low <= high:
+        raise ValueError(f"should be [low, high] with 1 <= low <= high, not [{low}, {high}]")
+    return value
+
+
+#: Inclusive at both ends.
+Range = Annotated[tuple[int, int], BeforeValidator(_as_range), AfterValidator(_check_range)]
+
+
+def draw(rng: np.random.Generator, bounds: Range, batch: int, mixed: bool) -> np.ndarray:
+    """[B] integers uniform over the range, both ends included.
+
+    ``mixed``: every sequence of the batch draws its own; otherwise all share one.
+    """
+    low, high = bounds
+    if mixed:
+        return rng.integers(low, high, size=batch, endpoint=True)
+    return np.full(batch, rng.integers(low, high, endpoint=True))
+
+
+def random_bits(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Fair coins, as float32 zeros and ones."""
+    return rng.integers(0, 2, size=shape, dtype=np.int8).astype(np.float32)
+
+
+def episode(
+    inputs: np.ndarray, targets: np.ndarray, mask: np.ndarray, **conditions: np.ndarray
+) -> Episode:
+    """An :class:`Episode` of NumPy arrays."""
+    return Episode(
+        torch.from_numpy(inputs),
+        torch.from_numpy(targets),
+        torch.from_numpy(mask),
+        {name: torch.from_numpy(values) for name, values in conditions.items()},
+    )

@@ -1,0 +1,62 @@
+"""Copy (section 4.1): read a sequence of random vectors, then say it again."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from tasks.base import STRICT, Episode, Range, Task, draw, episode, random_bits
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Copy(Task):
+    """One episode with width 3 and length 2; a row is a channel, time runs to the right.
+
+                  vectors   |  answer
+        bits      1 0       .  . .
+                  0 1       .  . .
+                  1 1       .  . .
+        delimiter . .       1  . .
+        target    . .       .  1 0
+                  . .       .  0 1
+                  . .       .  1 1
+        scored    . .       .  x x
+
+    width: bits in a vector.
+    length: vectors in a sequence.
+    mixed: every sequence of a batch has a length of its own, padded at the end and masked;
+        otherwise a batch shares one. Mixed is the default because a batch of any size is then
+        drawn from the same distribution as single sequences are.
+    """
+
+    kind: Literal["copy"] = "copy"
+    width: int = Field(default=8, ge=1)
+    length: Range = (1, 20)
+    mixed: bool = True
+
+    @property
+    def input_size(self) -> int:
+        return self.width + 1
+
+    @property
+    def output_size(self) -> int:
+        return self.width
+
+    def sample(self, rng: np.random.Generator, batch: int) -> Episode:
+        length = draw(rng, self.length, batch, self.mixed)  # [B]
+        longest = length.max()
+        t, b = np.arange(longest)[:, None], np.arange(batch)
+        present = t < length  # [L, B]
+        vectors = random_bits(rng, longest, batch, self.width) * present[..., None]
+
+        inputs = np.zeros((2 * longest + 1, batch, self.input_size), np.float32)
+        inputs[:longest, :, : self.width] = vectors
+        inputs[length, b, self.width] = 1
+        targets = np.zeros((2 * longest + 1, batch, self.width), np.float32)
+        targets[length + 1 + t, b] = vectors
+        mask = np.zeros((2 * longest + 1, batch), np.float32)
+        mask[length + 1 + t, b] = present
+        return episode(inputs, targets, mask, length=length)

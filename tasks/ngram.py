@@ -1,0 +1,96 @@
+"""Dynamic n-grams (section 4.4): learn, within one sequence, the statistics of its source."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from tasks.base import STRICT, Episode, Task, episode
+
+Positive = Annotated[float, Field(gt=0)]
+#: The two parameters of a Beta distribution; a YAML list will do.
+Beta = Annotated[
+    tuple[Positive, Positive], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)
+]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NGram(Task):
+    """Every sequence has a table of its own: for each of the 2^(order-1) contexts, the probability
+    that the next bit is a 1, drawn from Beta(beta). The first order - 1 bits are fair coins.
+
+    At step t the input is bit t - 1 (0 at the first step) and the target is bit t:
+
+        input     0 b0 b1 b2 ...
+        target   b0 b1 b2 b3 ...
+        scored    x  x  x  x ...
+
+    All ``length`` bits are scored, the coin flips too: the convention in which the paper's optimum
+    is 133 bits. On the bits that have a context the same optimum is 5 bits lower, at order 6.
+
+    order: bits in an n-gram: the context is order - 1 bits.
+    length: bits in a sequence.
+    beta: parameters of the Beta distribution; 1/2, 1/2 is the paper's, and Jeffreys' prior.
+    """
+
+    kind: Literal["ngram"] = "ngram"
+    order: int = Field(default=6, ge=2, le=20)
+    length: int = Field(default=200, ge=1)
+    beta: Beta = (0.5, 0.5)
+
+    @property
+    def input_size(self) -> int:
+        return 1
+
+    @property
+    def output_size(self) -> int:
+        return 1
+
+    def sample(self, rng: np.random.Generator, batch: int) -> Episode:
+        contexts = 2 ** (self.order - 1)
+        table = rng.beta(*self.beta, size=(batch, contexts))  # [B, C]
+        coins = rng.random((self.length, batch))  # [T, B]
+        bits = np.empty((self.length, batch), np.int64)
+        context, b = np.zeros(batch, np.int64), np.arange(batch)
+        for t in range(self.length):
+            probability = table[b, context] if t >= self.order - 1 else 0.5
+            bits[t] = coins[t] < probability
+            context = (2 * context + bits[t]) % contexts
+
+        targets = bits[..., None].astype(np.float32)
+        inputs = np.zeros_like(targets)
+        inputs[1:] = targets[:-1]
+        length = np.full(batch, self.length)
+        return episode(inputs, targets, np.ones(bits.shape, np.float32), length=length)
+
+    def floor(self, episode: Episode) -> Tensor:
+        """Bits that the Bayes-optimal predictor pays on these very sequences."""
+        bits = episode.targets[..., 0]
+        p = self.bayes(bits)
+        cost = -torch.log2(torch.where(bits > 0.5, p, 1 - p))
+        return (cost * episode.mask).sum(dim=0)
+
+    def bayes(self, bits: Tensor) -> Tensor:
+        """Equation 10, for any Beta prior (a, b): P(1) = (N1 + a) / (N1 + N0 + a + b).
+
+        bits [T, B] -> the optimal probabilities [T, B] that each bit is a 1, given those before it.
+        N1 and N0 count the ones and zeros that have followed the present context so far.
+        """
+        a, b = self.beta
+        steps, batch = bits.shape
+        known = bits.long().cpu()
+        p = torch.full((steps, batch), 0.5, dtype=torch.float64)
+        counts = torch.tensor([b, a], dtype=torch.float64).repeat(batch, 2 ** (self.order - 1), 1)
+        context, rows = torch.zeros(batch, dtype=torch.long), torch.arange(batch)
+        for t in range(steps):
+            if t >= self.order - 1:
+                seen = counts[rows, context]
+                p[t] = seen[:, 1] / seen.sum(dim=-1)
+                counts[rows, context, known[t]] += 1
+            context = (2 * context + known[t]) % counts.shape[1]
+        return p.to(bits)

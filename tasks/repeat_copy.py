@@ -1,0 +1,84 @@
+"""Repeat copy (section 4.2): say a sequence again as often as told, then say that it is over."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from tasks.base import STRICT, Episode, Range, Task, draw, episode, random_bits
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RepeatCopy(Task):
+    """One episode with width 2, length 2 and 3 repeats; n is the normalised count.
+
+                  vectors   |    answer
+        bits      1 0       . .  . . . . . . .
+                  0 1       . .  . . . . . . .
+        delimiter . .       1 .  . . . . . . .
+        count     . .       . n  . . . . . . .
+        target    . .       . .  1 0 1 0 1 0 .
+                  . .       . .  0 1 0 1 0 1 .
+        end       . .       . .  . . . . . . 1
+        scored    . .       . .  x x x x x x x
+
+    width: bits in a vector (the paper's text says 8; its curves and counts decode to 6).
+    length: vectors in a sequence.
+    repeats: how often it is to be said.
+    count_range: the range of repeats over which the count is normalised to mean 0 and variance 1.
+        Left out, it is ``repeats``. Testing with more repeats keeps the trained range, so that a
+        count means the same at test as in training.
+    mixed: as in :class:`tasks.copy.Copy`.
+    """
+
+    kind: Literal["repeat_copy"] = "repeat_copy"
+    width: int = Field(default=8, ge=1)
+    length: Range = (1, 10)
+    repeats: Range = (1, 10)
+    count_range: Range | None = None
+    mixed: bool = True
+
+    def __post_init__(self) -> None:
+        if self.count_range is None:
+            object.__setattr__(self, "count_range", self.repeats)
+
+    @property
+    def input_size(self) -> int:
+        return self.width + 2
+
+    @property
+    def output_size(self) -> int:
+        return self.width + 1
+
+    def normalise(self, repeats: np.ndarray) -> np.ndarray:
+        """The count as it is fed in: mean 0 and variance 1 over ``count_range``."""
+        assert self.count_range is not None
+        low, high = self.count_range
+        deviation = np.sqrt(((high - low + 1) ** 2 - 1) / 12) if high > low else 1.0
+        return ((repeats - (low + high) / 2) / deviation).astype(np.float32)
+
+    def sample(self, rng: np.random.Generator, batch: int) -> Episode:
+        length = draw(rng, self.length, batch, self.mixed)  # [B]
+        repeats = draw(rng, self.repeats, batch, self.mixed)  # [B]
+        longest = length.max()
+        t, b = np.arange(longest)[:, None], np.arange(batch)
+        vectors = random_bits(rng, longest, batch, self.width) * (t < length)[..., None]
+
+        end = 2 + length + length * repeats  # [B] the step of the end marker
+        steps = end.max() + 1
+        inputs = np.zeros((steps, batch, self.input_size), np.float32)
+        inputs[:longest, :, : self.width] = vectors
+        inputs[length, b, self.width] = 1
+        inputs[length + 1, b, self.width + 1] = self.normalise(repeats)
+
+        t = np.arange(steps)[:, None]
+        k = t - (length + 2)  # [T, B] position in the answer
+        said = (k >= 0) & (t < end)
+        targets = np.zeros((steps, batch, self.output_size), np.float32)
+        targets[..., : self.width] = vectors[k % length, b] * said[..., None]
+        targets[end, b, self.width] = 1
+        mask = ((k >= 0) & (t <= end)).astype(np.float32)
+        return episode(inputs, targets, mask, length=length, repeats=repeats)
