@@ -21,8 +21,9 @@ def cosine_similarity(key: Tensor, memory: Tensor) -> Tensor:
     """
     floor = torch.finfo(memory.dtype).tiny ** 0.25
     k = key / torch.linalg.vector_norm(key, dim=-1, keepdim=True).clamp_min(floor)
-    norm: Tensor = torch.linalg.vector_norm(memory, dim=-1).clamp_min(floor)
-    return k @ memory.mT / norm.unsqueeze(-2)
+    norm = torch.linalg.vector_norm(memory, dim=-1).clamp_min(floor)
+    similarity: Tensor = k @ memory.mT / norm.unsqueeze(-2)
+    return similarity
 
 
 def content_weighting(key: Tensor, beta: Tensor, memory: Tensor) -> Tensor:
