@@ -1,0 +1,236 @@
+"""The command line: parsing and printing, nothing else. What is heavy is imported late."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ntm.errors import NTMError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from ntm.experiment.evaluate import Scores
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Neural Turing Machines and their memory tasks.",
+)
+
+ConfigArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped config: copy/ntm-lstm.")
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Another setting; may be given often."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+SlotsOption = Annotated[
+    int | None, typer.Option(min=1, help="Slots of memory, other than in training.")
+]
+
+
+@app.command("list")
+def list_() -> None:
+    """Tasks, controllers and shipped configs."""
+    from controllers import CONTROLLERS
+    from ntm.experiment.config import shipped_configs
+    from tasks import TASKS
+
+    for heading, names in (
+        ("tasks", TASKS),
+        ("controllers", CONTROLLERS),
+        ("configs", shipped_configs()),
+    ):
+        typer.echo(f"{heading}:")
+        for name in names:
+            typer.echo(f"  {name}")
+
+
+@app.command()
+def train(
+    config: ConfigArgument,
+    settings: SetOption = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Short for --set seed=N.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="The run's folder.", show_default="runs/<task>/<model>/seed-<n>"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run there.")] = False,
+    device: DeviceOption = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Train a model until it has solved its task. Ctrl-C saves; --resume goes on from there."""
+    from rich.console import Console
+
+    from ntm.console import TrainingConsole
+    from ntm.experiment.config import load_config
+    from ntm.experiment.models import find_device
+    from ntm.experiment.runs import continue_run, start_run
+    from ntm.experiment.train import train as train_run
+
+    given = [*(settings or ()), *([f"seed={seed}"] if seed is not None else ())]
+    resolved = load_config(config, given)
+    name = f"{resolved.task.kind}/{Path(config).stem}"
+    where = run or Path("runs") / name / f"seed-{resolved.seed}"
+    chosen = find_device(device)
+    if resume:
+        directory, resolved = continue_run(where, given)
+    else:
+        directory = start_run(where, resolved, chosen, shlex.join(["ntm", *sys.argv[1:]]))
+
+    stop = _StopOnSignal()
+    with stop, TrainingConsole(Console(stderr=True), resolved.train.sequences, quiet) as watcher:
+        try:
+            progress = train_run(directory, resolved, chosen, watcher, resume, stop.requested)
+        except NTMError:
+            directory.update_manifest(status="failed")
+            raise
+    directory.update_manifest(
+        status=progress.status, sequences=progress.sequences, seconds=round(progress.seconds, 1)
+    )
+    best = progress.best_bits
+    typer.echo(
+        f"{_STATUS[progress.status]} after {progress.sequences:,} sequences and "
+        f"{progress.seconds:,.0f} s"
+        + (f"; best validation {best:.4f} bits above the best possible" if best is not None else "")
+        + f"\n{directory.path}",
+        err=True,
+    )
+    if progress.status == "interrupted":
+        raise typer.Exit(130)
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    settings: SetOption = None,
+    slots: SlotsOption = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Sequences to score.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the episodes.")] = 0,
+    device: DeviceOption = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, nothing else.")] = False,
+) -> None:
+    """Score a trained run on fixed episodes: longer ones with --set task.length=120."""
+    from ntm.experiment.config import task_settings, with_settings
+    from ntm.experiment.evaluate import evaluate as score
+    from ntm.experiment.models import find_device, load_model
+    from ntm.experiment.rundir import RunDir
+
+    model, config = load_model(RunDir.open(run), find_device(device), slots)
+    task = with_settings(config.task, task_settings(settings or ()))
+    scores = score(model, task, episodes, seed)
+    memory = config.model.memory
+    if as_json:
+        typer.echo(json.dumps({**scores.summary(), "slots": memory.slots if memory else None}))
+        return
+    _print_scores(scores, f"{run}, {memory.slots} slots" if memory else str(run))
+
+
+@app.command()
+def plot(
+    run: RunArgument,
+    settings: SetOption = None,
+    slots: SlotsOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the episode.")] = 0,
+) -> None:
+    """Draw a run: its learning curve, and its memory at work on one episode."""
+    from ntm.experiment.config import task_settings, with_settings
+    from ntm.experiment.models import load_model
+    from ntm.experiment.rundir import RunDir
+    from ntm.experiment.streams import Stream, numpy_generator
+    from ntm.machine.trace import record
+    from ntm.views import plots
+
+    directory = RunDir.open(run)
+    model, config = load_model(directory, slots=slots)
+    longest = {} if settings else config.validation.task
+    task = with_settings(config.task, {**longest, **task_settings(settings or ())})
+    episode = task.sample(numpy_generator(seed, Stream.EVALUATION), 1)
+    trace = record(model, episode)
+    trace.save(directory.trace_file)
+
+    conditions = ", ".join(f"{name} {int(v[0])}" for name, v in episode.conditions.items())
+    memory = f", {config.model.memory.slots} slots" if config.model.memory else ""
+    title = f"{directory.path}: {conditions}{memory}"
+    suffix = "".join(f"-{name}-{int(v[0])}" for name, v in episode.conditions.items())
+    picture = directory.plots / f"memory{suffix}.png"
+    plots.save(plots.memory_figure(trace, title), picture)
+    curve = plots.learning_curve(
+        directory.rows(directory.metrics_file),
+        directory.rows(directory.validation_file),
+        str(directory.path),
+        config.train.solved_bits,
+    )
+    plots.save(curve, directory.plots / "learning_curve.png")
+    for path in (directory.plots / "learning_curve.png", picture, directory.trace_file):
+        typer.echo(path)
+
+
+_STATUS = {
+    "solved": "solved",
+    "budget": "budget used up, not solved,",
+    "interrupted": "interrupted and saved; --resume continues it;",
+}
+
+
+class _StopOnSignal:
+    """The first Ctrl-C or SIGTERM asks for a stop at the next step; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self._requested = False
+        self._previous: dict[int, Any] = {}
+
+    def requested(self) -> bool:
+        return self._requested
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._on_signal)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._requested = True
+        signal.signal(number, self._previous[number])
+
+
+def _print_scores(scores: Scores, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = ("episodes", "bits", "floor", "bit_errors", "exact")
+    table = Table("condition", *columns, title=title, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+
+    def add(label: str, row: dict[str, Any]) -> None:
+        numbers = [f"{row[c]:.4f}" for c in columns[1:4]]
+        table.add_row(label, str(row["episodes"]), *numbers, f"{row['exact']:.1%}")
+
+    for name in scores.conditions:
+        for row in scores.by_condition([name]):
+            add(f"{name} {row[name]}", row)
+        table.add_section()
+    add("all", scores.summary())
+    Console().print(table)
+
+
+def main() -> None:
+    """Runs the command line; a mistake that the user can mend is one message, no traceback."""
+    try:
+        app()
+    except NTMError as error:
+        typer.echo(f"ntm: {error}", err=True)
+        sys.exit(error.exit_code)

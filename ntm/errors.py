@@ -1,0 +1,15 @@
+"""Mistakes that a user can mend: reported as one message, never as a traceback."""
+
+from __future__ import annotations
+
+
+class NTMError(Exception):
+    """Something failed. The message names the key or the path, and what would be right."""
+
+    exit_code = 1
+
+
+class UsageError(NTMError):
+    """What was asked for cannot be: a wrong command, config or path."""
+
+    exit_code = 2

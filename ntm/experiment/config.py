@@ -1,0 +1,342 @@
+"""YAML and ``--set`` -> a typed, validated, frozen :class:`Config`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+import configs
+from ntm.errors import UsageError
+from ntm.machine.model import ModelConfig
+from tasks import AnyTask, Task
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+SHIPPED = Path(configs.__file__).parent
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GravesRMSpropConfig:
+    """:class:`ntm.experiment.optim.GravesRMSprop`, with the paper's constants."""
+
+    kind: Literal["graves_rmsprop"]
+    lr: Positive = 1e-4
+    momentum: Fraction = 0.9
+    decay: Fraction = 0.95
+    eps: Positive = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RMSpropConfig:
+    """torch.optim.RMSprop."""
+
+    kind: Literal["rmsprop"]
+    lr: Positive = 1e-4
+    momentum: Fraction = 0.9
+    alpha: Fraction = 0.95
+    eps: Positive = 1e-8
+    centered: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class AdamConfig:
+    """torch.optim.Adam or AdamW."""
+
+    kind: Literal["adam", "adamw"]
+    lr: Positive = 1e-3
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: Positive = 1e-8
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ClipConfig:
+    """Gradients clipped elementwise to (-value, value), or scaled down to a total norm."""
+
+    value: Positive | None = None
+    norm: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> ClipConfig:
+        if (self.value is None) == (self.norm is None):
+            raise ValueError("should be either {value: ...} or {norm: ...}")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ScheduleConfig:
+    """The step size over the budget: a linear warm-up, then constant or falling to ``final``."""
+
+    kind: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: int = Field(default=0, ge=0)  # sequences
+    final: float = Field(default=0.0, ge=0, le=1)  # as a share of lr, reached at the budget's end
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainConfig:
+    """How a model is trained. Everything is counted in sequences, whatever the batch."""
+
+    optimizer: Annotated[
+        GravesRMSpropConfig | RMSpropConfig | AdamConfig, Field(discriminator="kind")
+    ]
+    clip: ClipConfig | None = None
+    schedule: ScheduleConfig = ScheduleConfig()
+    batch: int = Field(default=1, ge=1)
+    sequences: int = Field(default=100_000, ge=1)  # the budget
+    solved_bits: float = Field(default=0.1, ge=0)  # above the floor; 0 never stops early
+    report_every: int = Field(default=100, ge=1)
+    checkpoint_every: int = Field(default=1000, ge=1)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ValidationConfig:
+    """The fixed episodes that decide when training is solved, and which weights are best."""
+
+    every: int = Field(default=500, ge=1)  # sequences
+    episodes: int = Field(default=100, ge=1)
+    task: dict[str, Any] = Field(default_factory=dict)  # settings that differ from training's
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Config:
+    """A whole run."""
+
+    task: AnyTask
+    model: ModelConfig
+    train: TrainConfig
+    validation: ValidationConfig = ValidationConfig()
+    seed: int = Field(default=1, ge=0)
+
+    @model_validator(mode="after")
+    def _validation_fits(self) -> Config:
+        validation = with_settings(self.task, self.validation.task, "validation.task")
+        sizes = (self.task.input_size, self.task.output_size)
+        if (validation.input_size, validation.output_size) != sizes:
+            raise ValueError("validation.task: changes the size of the model's input or output")
+        return self
+
+    @property
+    def validation_task(self) -> Task:
+        """The task that validation draws from."""
+        return with_settings(self.task, self.validation.task, "validation.task")
+
+
+_T = TypeVar("_T")
+_CONFIG: TypeAdapter[Config] = TypeAdapter(Config)
+_TASK: TypeAdapter[Task] = TypeAdapter(AnyTask)
+
+
+def load_config(source: str | Path, settings: Iterable[str] = ()) -> Config:
+    """The config at a path, or of a shipped name (``copy/ntm-lstm``), with settings applied."""
+    path = find_config(source)
+    raw = _read_yaml(path)
+    for setting in settings:
+        _apply(raw, *_split(setting))
+    return _validate(_CONFIG, raw, str(path))
+
+
+def parse_config(raw: dict[str, Any], source: str) -> Config:
+    """A config from plain data; ``source`` is what an error message names."""
+    return _validate(_CONFIG, raw, source)
+
+
+def find_config(source: str | Path) -> Path:
+    """The file that a CONFIG argument means."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    shipped = SHIPPED / f"{source}.yaml"
+    if not path.is_absolute() and ".." not in path.parts and shipped.is_file():
+        return shipped
+    near = difflib.get_close_matches(str(source), shipped_configs(), n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else "; ntm list shows the shipped ones"
+    raise UsageError(f"{source}: no such file, and no shipped config of that name{hint}")
+
+
+def shipped_configs() -> list[str]:
+    """Names that ``find_config`` takes: ``<task>/<model>``."""
+    return sorted(
+        path.relative_to(SHIPPED).with_suffix("").as_posix() for path in SHIPPED.glob("*/*.yaml")
+    )
+
+
+def dump_config(config: Config) -> str:
+    """The config as YAML, every setting resolved; ``load_config`` gives back an equal one."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The config as plain data."""
+    data: dict[str, Any] = _CONFIG.dump_python(config, mode="json")
+    return data
+
+
+def task_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """``["task.length=120"]`` -> ``{"length": 120}``; only keys of the task can change at test."""
+    raw: dict[str, Any] = {}
+    for setting in settings:
+        key, value = _split(setting)
+        if not key.startswith("task."):
+            raise UsageError(
+                f"--set {setting}: a trained run can only be given other settings of its task, "
+                "such as task.length=120"
+            )
+        _apply(raw, key, value)
+    settings_of_task: dict[str, Any] = raw.get("task", {})
+    return settings_of_task
+
+
+def with_settings(task: Task, settings: dict[str, Any], where: str = "task") -> Task:
+    """The task with other settings. Everything that is not named stays, what was derived too."""
+    if not settings:
+        return task
+    return _validate(_TASK, {**_TASK.dump_python(task, mode="json"), **settings}, where, where)
+
+
+def _split(setting: str) -> tuple[str, Any]:
+    key, equals, value = setting.partition("=")
+    if not (key and equals):
+        raise UsageError(f"--set {setting}: should be key=value, such as train.batch=4")
+    try:
+        return key, yaml.load(value, _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {setting}: {_yaml_problem(error)}") from None
+
+
+def _apply(raw: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        if raw.get(parent) is None:
+            raw[parent] = {}
+        raw = raw[parent]
+        if not isinstance(raw, dict):
+            raise UsageError(f"--set {key}: {parent} is a single value and has no keys")
+    raw[last] = value
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-4 is a number (as in YAML 1.2), and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} should be a name", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is not a text file") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: {_yaml_problem(error)}") from None
+    if not isinstance(raw, dict):
+        raise UsageError(f"{path}: should hold the keys task, model and train")
+    return raw
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        mark = error.problem_mark
+        return (
+            f"is not valid YAML: {error.problem} (line {mark.line + 1}, column {mark.column + 1})"
+        )
+    return f"is not valid YAML: {error}"
+
+
+def _validate(adapter: TypeAdapter[_T], raw: Any, source: str, prefix: str = "") -> _T:
+    """Validated as JSON: there lists may stand for tuples, and nothing else is converted."""
+    try:
+        return adapter.validate_json(json.dumps(raw, default=str))
+    except ValidationError as error:
+        schema = adapter.json_schema()
+        problems = [_problem(e, raw, schema, prefix) for e in error.errors()]
+        if prefix:
+            raise UsageError("\n".join(problems)) from None
+        raise UsageError("\n".join([f"{source}:", *(f"  {p}" for p in problems)])) from None
+
+
+def _problem(error: Any, raw: Any, schema: dict[str, Any], prefix: str) -> str:
+    """One line on one error: the key, and what would be right."""
+    kind, context = error["type"], error.get("ctx", {})
+    # pydantic names the chosen member of a union in the path; a user does not write it.
+    path: list[str] = [prefix] if prefix else []
+    node, here = raw, _resolve(schema, schema, raw)
+    for part in error["loc"]:
+        present = isinstance(node, dict) and part in node
+        if isinstance(part, int):
+            path[-1] += f"[{part}]"
+            continue
+        if not present and kind not in ("missing", "missing_argument"):
+            continue
+        path.append(str(part))
+        known = here.get("properties", {})
+        if kind in ("extra_forbidden", "unexpected_keyword_argument") and part not in known:
+            near = difflib.get_close_matches(str(part), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the keys here are {', '.join(known)}"
+            return f"{'.'.join(path)}: no such key; {hint}"
+        node = node.get(part) if isinstance(node, dict) else None
+        here = _resolve(known.get(part, {}), schema, node)
+    key = ".".join(path)
+
+    if kind in ("missing", "missing_argument"):
+        return f"{key}: is missing"
+    if kind == "union_tag_not_found":
+        return f"{key}.kind: is missing; should be one of {_tags(here)}"
+    if kind == "union_tag_invalid":
+        tags = context["expected_tags"].replace("'", "")
+        near = difflib.get_close_matches(str(context["tag"]), tags.split(", "), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{key}.kind: {context['tag']!r} is not one of {tags}{hint}"
+    if kind == "value_error":
+        message = str(context["error"])
+        separator = "." if re.match(r"[a-z_.]+: ", message) else ": "  # names one of its keys
+        return f"{key}{separator}{message}" if key else message
+    message = error["msg"].replace("Input should be", "should be")
+    return f"{key}: {message}, not {json.dumps(error['input'], default=str)}"
+
+
+def _resolve(node: dict[str, Any], root: dict[str, Any], raw: Any) -> dict[str, Any]:
+    """The part of a JSON schema that describes ``raw``: follows references and chosen unions."""
+    if "$ref" in node:
+        return _resolve(root["$defs"][node["$ref"].rsplit("/", 1)[-1]], root, raw)
+    if "discriminator" in node and isinstance(raw, dict):
+        reference = node["discriminator"]["mapping"].get(raw.get("kind"))
+        return _resolve({"$ref": reference}, root, raw) if reference else node
+    for choice in node.get("anyOf", []):
+        if "$ref" in choice:
+            return _resolve(choice, root, raw)
+    return node
+
+
+def _tags(node: dict[str, Any]) -> str:
+    return ", ".join(node.get("discriminator", {}).get("mapping", {}))

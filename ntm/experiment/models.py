@@ -1,0 +1,65 @@
+"""Models from configs, and from runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from ntm.errors import NTMError, UsageError
+from ntm.experiment.config import Config
+from ntm.experiment.rundir import Checkpoint, RunDir
+from ntm.experiment.streams import Stream, torch_generator
+from ntm.machine.model import Model, build_model
+
+
+def new_model(config: Config, device: torch.device | str = "cpu") -> Model:
+    """The model of a config before training: the same on every device."""
+    generator = torch_generator(config.seed, Stream.INITIALISATION)
+    task = config.task
+    return build_model(config.model, task.input_size, task.output_size, generator).to(device)
+
+
+def load_model(
+    run: RunDir, device: torch.device | str = "cpu", slots: int | None = None
+) -> tuple[Model, Config]:
+    """The trained model of a run, and its config; ``slots`` gives it another memory."""
+    config = run.config()
+    if slots is not None:
+        if config.model.memory is None:
+            raise UsageError(
+                f"{run.path}: a baseline has no memory, so --slots means nothing to it"
+            )
+        memory = dataclasses.replace(config.model.memory, slots=slots)
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, memory=memory))
+    model = new_model(config, device)
+    load_weights(model, run.load_best(), run.path)
+    return model.eval(), config
+
+
+def load_weights(model: Model, checkpoint: Checkpoint, where: Path) -> None:
+    """Puts a checkpoint's weights into a model that must fit them."""
+    own, given = model.state_dict(), checkpoint.weights
+    problems = [f"{name} is missing" for name in own.keys() - given.keys()]
+    problems += [f"{name} has no place in this model" for name in given.keys() - own.keys()]
+    problems += [
+        f"{name} is {list(given[name].shape)}, should be {list(own[name].shape)}"
+        for name in own.keys() & given.keys()
+        if given[name].shape != own[name].shape
+    ]
+    if problems:
+        raise NTMError(
+            f"{where}: the checkpoint does not fit the run's config: {'; '.join(sorted(problems))}"
+        )
+    model.load_state_dict(given)
+
+
+def find_device(name: str) -> torch.device:
+    """``auto`` is the GPU where there is one."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {name}: should be auto, cpu or cuda")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UsageError("--device cuda: torch sees no CUDA GPU here; --device cpu runs anywhere")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")

@@ -1,0 +1,213 @@
+"""A run on disk: the only file that knows file names under runs/."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ntm.errors import NTMError, UsageError
+from ntm.experiment.config import Config, dump_config, load_config
+
+#: Says what the files of a run mean; raised when a change would misread older ones.
+FORMAT = 1
+
+
+class Checkpoint(NamedTuple):
+    """A moment of training. ``state`` is plain data; nothing in the file can execute code."""
+
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+class RunDir:
+    """The files of one run.
+
+    config.yaml, manifest.json, metrics.csv (training), eval.csv (validation), trace.npz,
+    checkpoint/last.safetensors (to resume from), checkpoint/best.safetensors (the weights that
+    did best in validation: what the run is scored and drawn with), plots/.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.manifest_file = self.path / "manifest.json"
+        self.metrics_file = self.path / "metrics.csv"
+        self.validation_file = self.path / "eval.csv"
+        self.last_file = self.path / "checkpoint" / "last.safetensors"
+        self.best_file = self.path / "checkpoint" / "best.safetensors"
+        self.trace_file = self.path / "trace.npz"
+        self.plots = self.path / "plots"
+
+    @classmethod
+    def create(cls, path: str | Path, config: Config) -> RunDir:
+        """A new run. What is there already is never overwritten."""
+        run = cls(path)
+        if run.config_file.exists():
+            raise UsageError(
+                f"{run.path} already holds a run: --resume continues it, --run DIR starts another"
+            )
+        if run.path.is_dir() and any(run.path.iterdir()):
+            raise UsageError(f"{run.path} is not empty and holds no run: name another with --run")
+        with _writing(run.path):
+            run.last_file.parent.mkdir(parents=True, exist_ok=True)
+        run.save_config(config)
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDir:
+        """A run that exists."""
+        run = cls(path)
+        if not run.config_file.is_file():
+            raise UsageError(f"{run.path}: no run here (a run's folder holds a config.yaml)")
+        return run
+
+    def config(self) -> Config:
+        """The config that the run was started with, every setting resolved."""
+        return load_config(self.config_file)
+
+    def save_config(self, config: Config) -> None:
+        """Writes the config, every setting resolved."""
+        self.write(self.config_file, dump_config(config))
+
+    def manifest(self) -> dict[str, Any]:
+        """What produced the run, and how it ended. Empty when it is missing."""
+        try:
+            data = json.loads(self.manifest_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise NTMError(f"{self.manifest_file}: cannot be read: {error}") from None
+        return data if isinstance(data, dict) else {}
+
+    def update_manifest(self, **entries: Any) -> None:
+        """Sets entries of the manifest; the others stay."""
+        data = {**self.manifest(), **entries}
+        self.write(self.manifest_file, json.dumps(data, indent=2) + "\n")
+
+    def write(self, file: Path, content: str | bytes) -> None:
+        """Whole or not at all: written beside the file, synced, then renamed over it."""
+        data = content.encode() if isinstance(content, str) else content
+        with _writing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+            try:
+                with os.fdopen(handle, "wb") as stream:
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide it from others
+                os.replace(temporary, file)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
+
+    # Tables
+
+    def append(self, file: Path, row: dict[str, Any]) -> None:
+        """One row of metrics or of validation, written at once."""
+        with _writing(file), file.open("a", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, row, lineterminator="\n")
+            if not stream.tell():
+                writer.writeheader()
+            writer.writerow(row)
+
+    def rows(self, file: Path) -> list[dict[str, float]]:
+        """The rows of a table, as numbers. A row cut off in the middle is left out."""
+        try:
+            with file.open(encoding="utf-8", newline="") as stream:
+                return list(_numbers(csv.DictReader(stream)))
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise NTMError(f"{file}: cannot be read: {error}") from None
+
+    def truncate(self, sequences: int) -> None:
+        """Drops rows later than a checkpoint, which the resumed run will write again."""
+        for file in (self.metrics_file, self.validation_file):
+            if not file.exists():
+                continue
+            text = file.read_text(encoding="utf-8")
+            header, *lines = text.splitlines(keepends=True) or [""]
+            width = header.count(",")
+            kept = [header]
+            for line in lines:
+                first = line.split(",", 1)[0]
+                whole = line.endswith("\n") and line.count(",") == width and first.isdigit()
+                if whole and int(first) <= sequences:
+                    kept.append(line)
+            if len(kept) <= len(lines):
+                self.write(file, "".join(kept))
+
+    # Checkpoints
+
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """The moment to resume from, in one file."""
+        tensors = {f"model/{name}": t for name, t in checkpoint.weights.items()}
+        tensors |= {f"optimizer/{name}": t for name, t in checkpoint.optimizer.items()}
+        self._save(self.last_file, tensors, checkpoint.state)
+
+    def save_best(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """The weights that did best in validation so far."""
+        self._save(self.best_file, {f"model/{name}": t for name, t in weights.items()}, state)
+
+    def _save(self, file: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        tensors = {name: t.detach().contiguous().cpu() for name, t in tensors.items()}
+        metadata = {"format": f"ntm-checkpoint-{FORMAT}", "state": json.dumps(state)}
+        self.write(file, safetensors.torch.save(tensors, metadata))
+
+    def load_checkpoint(self) -> Checkpoint:
+        """The moment to resume from."""
+        return _load(self.last_file)
+
+    def load_best(self) -> Checkpoint:
+        """The weights that the run is scored with: the best, or before any validation the last."""
+        return _load(self.best_file if self.best_file.exists() else self.last_file)
+
+
+def _load(file: Path) -> Checkpoint:
+    weights: dict[str, Tensor] = {}
+    optimizer: dict[str, Tensor] = {}
+    try:
+        with safe_open(file, framework="pt") as stream:
+            metadata = stream.metadata() or {}
+            if metadata.get("format") != f"ntm-checkpoint-{FORMAT}":
+                found = metadata.get("format", "none")
+                raise NTMError(
+                    f"{file}: not a checkpoint of this program (its format is {found}, "
+                    f"should be ntm-checkpoint-{FORMAT})"
+                )
+            state = json.loads(metadata["state"])
+            for key in stream.keys():  # noqa: SIM118 - not a dictionary
+                group, _, name = key.partition("/")
+                {"model": weights, "optimizer": optimizer}[group][name] = stream.get_tensor(key)
+    except FileNotFoundError:
+        raise NTMError(f"{file}: no checkpoint here; train the run first") from None
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise NTMError(f"{file}: not a readable checkpoint, damaged or foreign: {error}") from None
+    return Checkpoint(weights, optimizer, state)
+
+
+def _numbers(reader: csv.DictReader[str]) -> Iterator[dict[str, float]]:
+    for row in reader:
+        with contextlib.suppress(TypeError, ValueError):  # cut off: a missing or a broken number
+            yield {name: float(value) for name, value in row.items()}
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NTMError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,28 @@
+"""Independent random streams from one seed. Generators are passed on from here, never global."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import torch
+
+
+class Stream(IntEnum):
+    """What randomness is for. Streams of one seed share nothing."""
+
+    INITIALISATION = 0
+    TRAINING = 1
+    VALIDATION = 2
+    EVALUATION = 3
+
+
+def numpy_generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:
+    """A generator of one stream; a further ``key`` splits the stream into independent parts."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, *key)))
+
+
+def torch_generator(seed: int, stream: Stream) -> torch.Generator:
+    """The same for torch, on the CPU, so that a model starts alike on every device."""
+    state = np.random.SeedSequence(seed, spawn_key=(stream,)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))

@@ -1,0 +1,246 @@
+"""One training loop for every task and every model; it names none of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ntm.errors import NTMError
+from ntm.experiment import score
+from ntm.experiment.config import AdamConfig, ClipConfig, Config, RMSpropConfig
+from ntm.experiment.evaluate import evaluate
+from ntm.experiment.models import load_weights, new_model
+from ntm.experiment.optim import GravesRMSprop
+from ntm.experiment.rundir import Checkpoint, RunDir
+from ntm.experiment.streams import Stream, numpy_generator
+from ntm.machine.model import Model
+from ntm.machine.trace import first_non_finite, record
+from tasks import Episode
+
+
+class Watcher(Protocol):
+    """Somebody who watches training: a progress bar, a log."""
+
+    def reported(self, row: dict[str, float]) -> None:
+        """A row of metrics was written."""
+
+    def validated(self, row: dict[str, float]) -> None:
+        """A row of validation was written."""
+
+
+@dataclass
+class Progress:
+    """Where training stands: with weights, optimiser and generator, all that a resume needs."""
+
+    sequences: int = 0
+    seconds: float = 0.0
+    best_bits: float | None = None  # of the best validation so far, above the floor
+    status: str = "running"  # running, solved, budget (used up), interrupted, failed
+    interval: dict[str, float] = field(default_factory=dict)  # sums since the last report
+
+
+def train(
+    run: RunDir,
+    config: Config,
+    device: torch.device,
+    watcher: Watcher,
+    resume: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Progress:
+    """Trains until solved, until the budget is used up, or until ``should_stop()``.
+
+    A resumed run goes on bit for bit as if it had never stopped.
+    """
+    task, settings = config.task, config.train
+    model = new_model(config, device)
+    optimizer = build_optimizer(config, model)
+    rng = numpy_generator(config.seed, Stream.TRAINING)
+    progress = Progress()
+    if resume:
+        progress = _restore(run, model, optimizer, rng)
+        if progress.best_bits is not None and progress.best_bits < settings.solved_bits:
+            return progress
+    else:
+        _save(run, model, optimizer, rng, progress)
+    started = time.perf_counter() - progress.seconds
+    progress.status = "running"
+
+    while progress.sequences < settings.sequences:
+        for group in optimizer.param_groups:
+            group["lr"] = step_size(config, progress.sequences)
+
+        episode = task.sample(rng, settings.batch).to(device)
+        logits, _ = model(episode.inputs)
+        nats = score.nats(logits, episode)
+        loss = nats.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.get_total_norm(gradients(model))
+        total, norm_value = nats.sum().item(), norm.item()
+        if not (math.isfinite(total) and math.isfinite(norm_value)):
+            raise NTMError(_diagnosis(run, model, episode, nats))
+        clip(model, settings.clip, norm)
+        optimizer.step()
+
+        progress.sequences += settings.batch
+        progress.seconds = time.perf_counter() - started
+        errors = score.bit_errors(logits.detach(), episode).sum().item()
+        _add(
+            progress.interval,
+            bits=total / math.log(2),
+            bit_errors=errors,
+            grad_norm=norm_value * settings.batch,
+            sequences=settings.batch,
+        )
+
+        def due(every: int) -> bool:
+            return progress.sequences // every > (progress.sequences - settings.batch) // every
+
+        if due(settings.report_every):
+            watcher.reported(_report(run, progress, optimizer.param_groups[0]["lr"]))
+        if (due(config.validation.every) or progress.sequences >= settings.sequences) and _validate(
+            run, config, model, progress, watcher
+        ):
+            progress.status = "solved"
+            break
+        if due(settings.checkpoint_every):
+            _save(run, model, optimizer, rng, progress)
+        if should_stop():
+            progress.status = "interrupted"
+            break
+    else:
+        progress.status = "budget"
+
+    _save(run, model, optimizer, rng, progress)
+    return progress
+
+
+def build_optimizer(config: Config, model: Model) -> Optimizer:
+    """The optimiser that the config names."""
+    o = config.train.optimizer
+    if isinstance(o, RMSpropConfig):
+        return torch.optim.RMSprop(
+            model.parameters(), o.lr, o.alpha, o.eps, momentum=o.momentum, centered=o.centered
+        )
+    if isinstance(o, AdamConfig):
+        kind = torch.optim.AdamW if o.kind == "adamw" else torch.optim.Adam
+        return kind(model.parameters(), o.lr, o.betas, o.eps, o.weight_decay)
+    return GravesRMSprop(model.parameters(), o.lr, o.momentum, o.decay, o.eps)
+
+
+def gradients(model: Model) -> list[Tensor]:
+    """The gradients that there are."""
+    return [p.grad for p in model.parameters() if p.grad is not None]
+
+
+def step_size(config: Config, sequences: int) -> float:
+    """The step size after so many sequences."""
+    schedule, lr = config.train.schedule, config.train.optimizer.lr
+    if sequences < schedule.warmup:
+        return lr * (sequences + config.train.batch) / schedule.warmup
+    if schedule.kind == "constant":
+        return lr
+    left = 1 - (sequences - schedule.warmup) / max(1, config.train.sequences - schedule.warmup)
+    share = left if schedule.kind == "linear" else (1 - math.cos(math.pi * left)) / 2
+    return lr * (schedule.final + (1 - schedule.final) * share)
+
+
+def clip(model: Model, config: ClipConfig | None, norm: Tensor) -> None:
+    """Clips the gradients in place; ``norm`` is their total norm."""
+    if config is None:
+        return
+    if config.value is not None:
+        torch.nn.utils.clip_grad_value_(model.parameters(), config.value)
+    if config.norm is not None:
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), config.norm, norm)
+
+
+def _validate(
+    run: RunDir, config: Config, model: Model, progress: Progress, watcher: Watcher
+) -> bool:
+    """Scores the model on the fixed validation episodes, keeps it if best; True when solved."""
+    # Seed 0 whatever the run's: all runs are validated, and stopped, on the same episodes.
+    scores = evaluate(
+        model, config.validation_task, config.validation.episodes, 0, Stream.VALIDATION
+    ).summary()
+    row = {"sequences": progress.sequences, "seconds": round(progress.seconds, 3)}
+    row |= {name: scores[name] for name in ("bits", "floor", "bit_errors", "exact")}
+    run.append(run.validation_file, row)
+    watcher.validated(row)
+    above: float = scores["bits"] - scores["floor"]
+    if progress.best_bits is None or above < progress.best_bits:
+        progress.best_bits = above
+        run.save_best(model.state_dict(), asdict(progress))
+    return above < config.train.solved_bits
+
+
+def _report(run: RunDir, progress: Progress, lr: float) -> dict[str, float]:
+    sums = progress.interval
+    row = {"sequences": progress.sequences, "seconds": round(progress.seconds, 3)}
+    row |= {n: sums[n] / sums["sequences"] for n in ("bits", "bit_errors", "grad_norm")}
+    row["lr"] = lr
+    run.append(run.metrics_file, row)
+    progress.interval = {}
+    return row
+
+
+def _add(sums: dict[str, float], **values: float) -> None:
+    for name, value in values.items():
+        sums[name] = sums.get(name, 0.0) + value
+
+
+def _save(run: RunDir, model: Model, optimizer: Optimizer, rng: Any, progress: Progress) -> None:
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, Any] = {}
+    for index, entries in optimizer.state_dict()["state"].items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}/{name}"] = value
+            else:
+                numbers[f"{index}/{name}"] = value
+    state = {
+        "progress": asdict(progress),
+        "generator": rng.bit_generator.state,
+        "optimizer": numbers,
+    }
+    run.save_checkpoint(Checkpoint(model.state_dict(), tensors, state))
+
+
+def _restore(run: RunDir, model: Model, optimizer: Optimizer, rng: Any) -> Progress:
+    checkpoint = run.load_checkpoint()
+    load_weights(model, checkpoint, run.last_file)
+    entries: dict[int, dict[str, Any]] = {}
+    for key, value in {**checkpoint.optimizer, **checkpoint.state["optimizer"]}.items():
+        index, _, name = key.partition("/")
+        entries.setdefault(int(index), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": entries, "param_groups": groups})
+    rng.bit_generator.state = checkpoint.state["generator"]
+    progress = Progress(**checkpoint.state["progress"])
+    run.truncate(progress.sequences)
+    return progress
+
+
+def _diagnosis(run: RunDir, model: Model, episode: Episode, nats: Tensor) -> str:
+    """Where numbers first stopped being finite, and what is left of the run."""
+    bad = torch.nonzero(~torch.isfinite(nats))
+    if len(bad):
+        origin = first_non_finite(record(model, episode, int(bad[0])))
+        what = f"the loss is not finite; it arose in {origin or 'the cross-entropy'}"
+    else:
+        names = [n for n, p in model.named_parameters() if p.grad is not None]
+        finite = [bool(torch.isfinite(g).all()) for g in gradients(model)]
+        broken = [name for name, good in zip(names, finite, strict=True) if not good]
+        what = f"the gradient is not finite; it arose in {', '.join(broken) or 'its norm'}"
+    saved = run.load_checkpoint().state["progress"]["sequences"]
+    return (
+        f"{run.path}: {what}. Training stopped; the checkpoint of {saved} sequences is kept. "
+        "A smaller train.optimizer.lr or a train.clip usually helps"
+    )

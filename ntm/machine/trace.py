@@ -1,0 +1,135 @@
+"""One episode of a model at work, with every intermediate, to and from .npz."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ntm.errors import NTMError
+from ntm.machine.cell import NTMCell
+from ntm.machine.model import Model
+from tasks.base import Episode
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class MachineTrace:
+    """What an NTM did at each step t. H = R + Q heads, read heads first."""
+
+    memory: Array  # [T, N, W] M_t, after the write of step t
+    weights: Array  # [T, H, N] w_t
+    reads: Array  # [T, R, W] r_t
+    key: Array  # [T, H, W] k_t
+    beta: Array  # [T, H]
+    gate: Array  # [T, H]    g_t
+    shift: Array  # [T, H, S] s_t
+    gamma: Array  # [T, H]
+    erase: Array  # [T, Q, W] e_t
+    add: Array  # [T, Q, W] a_t
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One sequence, what was answered, and how the machine came to it (None for a baseline)."""
+
+    inputs: Array  # [T, I]
+    targets: Array  # [T, O]
+    mask: Array  # [T]
+    outputs: Array  # [T, O] probabilities of a 1
+    machine: MachineTrace | None
+
+    def save(self, path: Path) -> None:
+        """Writes an .npz that holds plain arrays."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "machine"}
+        if self.machine is not None:
+            arrays |= {
+                f"machine.{f.name}": getattr(self.machine, f.name) for f in fields(MachineTrace)
+            }
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as stream:
+                np.savez_compressed(stream, **arrays)
+        except OSError as error:
+            raise NTMError(f"{path}: cannot be written: {error.strerror}") from None
+
+    @classmethod
+    def load(cls, path: Path) -> Trace:
+        """Reads what ``save`` wrote."""
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                top = {f.name: data[f.name] for f in fields(cls) if f.name != "machine"}
+                machine = None
+                if "machine.memory" in data:
+                    machine = MachineTrace(
+                        **{f.name: data[f"machine.{f.name}"] for f in fields(MachineTrace)}
+                    )
+                return cls(**top, machine=machine)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise NTMError(f"{path}: not a readable trace: {error}") from None
+
+
+@torch.no_grad()
+def record(model: Model, episode: Episode, index: int = 0) -> Trace:
+    """Runs sequence ``index`` of the episode, step by step."""
+    one = episode.select(index, index + 1)
+    device = next(model.parameters()).device
+    inputs = one.inputs.to(device)
+    if not isinstance(model.core, NTMCell):
+        logits, _ = model(inputs)
+        return _trace(one, logits, machine=None)
+
+    state = model.core.initial_state(1)
+    logits, rows = [], []
+    for x in inputs:
+        step = model.core.step(x, state)
+        state = step.state
+        logits.append(model.readout(step.output))
+        rows.append((state.memory, state.weights, state.reads, *step[2:]))
+    machine = MachineTrace(*(_array(torch.cat(column)) for column in zip(*rows, strict=True)))
+    return _trace(one, torch.stack(logits), machine)
+
+
+def first_non_finite(trace: Trace) -> str | None:
+    """Which quantity first stopped being a number, and when; None when all are finite."""
+    columns = {"outputs": trace.outputs}
+    if trace.machine is not None:
+        # In the order in which a step computes them.
+        order = (
+            "key",
+            "beta",
+            "gate",
+            "shift",
+            "gamma",
+            "erase",
+            "add",
+            "weights",
+            "memory",
+            "reads",
+        )
+        columns = {name: getattr(trace.machine, name) for name in order} | columns
+    found = [
+        (int(np.argmax(bad)), name)
+        for name, values in columns.items()
+        if (bad := ~np.isfinite(values).reshape(len(values), -1).all(axis=1)).any()
+    ]
+    if not found:
+        return None
+    step, name = min(found, key=lambda item: item[0])
+    return f"{name} at time step {step}"
+
+
+def _trace(one: Episode, logits: Tensor, machine: MachineTrace | None) -> Trace:
+    inputs, targets, mask, outputs = (
+        _array(x[:, 0]) for x in (one.inputs, one.targets, one.mask, torch.sigmoid(logits))
+    )
+    return Trace(inputs, targets, mask, outputs, machine)
+
+
+def _array(tensor: Tensor) -> Array:
+    return tensor.cpu().numpy()
