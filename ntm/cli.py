@@ -234,3 +234,7 @@ def main() -> None:
     except NTMError as error:
         typer.echo(f"ntm: {error}", err=True)
         sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -119,10 +119,7 @@ class Config:
 
     @model_validator(mode="after")
     def _validation_fits(self) -> Config:
-        validation = with_settings(self.task, self.validation.task, "validation.task")
-        sizes = (self.task.input_size, self.task.output_size)
-        if (validation.input_size, validation.output_size) != sizes:
-            raise ValueError("validation.task: changes the size of the model's input or output")
+        with_settings(self.task, self.validation.task, "validation.task")
         return self
 
     @property
@@ -197,10 +194,18 @@ def task_settings(settings: Iterable[str]) -> dict[str, Any]:
 
 
 def with_settings(task: Task, settings: dict[str, Any], where: str = "task") -> Task:
-    """The task with other settings. Everything that is not named stays, what was derived too."""
-    if not settings:
-        return task
-    return _validate(_TASK, {**_TASK.dump_python(task, mode="json"), **settings}, where, where)
+    """The same task at other settings, for a model that was made for it.
+
+    Everything that is not named stays, what was derived too.
+    """
+    raw = {**_TASK.dump_python(task, mode="json"), **settings}
+    other = _validate(_TASK, raw, where, where)
+    if (other.input_size, other.output_size) != (task.input_size, task.output_size):
+        raise UsageError(
+            f"{where}: the model has {task.input_size} inputs and {task.output_size} outputs, but "
+            f"with {settings} the task has {other.input_size} and {other.output_size}"
+        )
+    return other
 
 
 def _split(setting: str) -> tuple[str, Any]:

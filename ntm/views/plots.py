@@ -195,8 +195,8 @@ def _slots_in_use(weights: Array, threshold: float = 0.05, margin: int = 1) -> A
     """
     slots = weights.shape[-1]
     used = np.flatnonzero(weights.max(axis=(0, 1)) > threshold)
-    if len(used) < 2:
-        used = np.array([0, slots - 1]) if not len(used) else used
+    if not len(used):
+        return np.arange(slots)
     gaps = np.diff(used, append=used[0] + slots)
     widest = int(np.argmax(gaps))
     if gaps[widest] <= 2 * margin + 1:

@@ -1,0 +1,32 @@
+# Everything from nothing but python3 and make; the README has the same in plain pip commands.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow clean
+
+# A virtual environment with the suite and its tests' tools, made again when the lists change.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+# Trains copy until it is solved, tests it at 20 and at 120, and draws its memory.
+demo: .venv/installed
+	$(BIN)/ntm train copy/ntm-lstm --run runs/demo
+	$(BIN)/ntm evaluate runs/demo --set task.length=20
+	$(BIN)/ntm evaluate runs/demo --set task.length=120 --slots 256 --episodes 100
+	$(BIN)/ntm plot runs/demo
+	$(BIN)/ntm plot runs/demo --set task.length=120 --slots 256
+
+test: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest --quiet
+
+# Trains until solved, over several seeds: minutes.
+test-slow: .venv/installed
+	$(BIN)/pytest --quiet -m slow
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ntm.errors import NTMError, UsageError
+from ntm.experiment.config import Config, load_config, shipped_configs
+from ntm.experiment.models import load_model, load_weights, new_model
+from ntm.experiment.rundir import Checkpoint, RunDir
+from ntm.experiment.runs import continue_run
+from ntm.experiment.train import build_optimizer, clip, step_size, train
+from tests.experiment.small import Watch, new_run, small_config
+
+CPU = torch.device("cpu")
+
+OPTIMIZERS: list[dict[str, Any]] = [
+    {"kind": "graves_rmsprop", "lr": 1e-3},
+    {"kind": "rmsprop", "lr": 1e-3, "centered": True},
+    {"kind": "adam", "lr": 1e-3},
+    {"kind": "adamw", "lr": 1e-3, "weight_decay": 0.1},
+]
+
+
+def stop_after(steps: int) -> Callable[[], bool]:
+    left = iter([False] * (steps - 1) + [True])
+    return lambda: next(left)
+
+
+def without_seconds(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def test_a_run_learns(tmp_path: Path) -> None:
+    config = small_config(
+        task={"length": [1, 1]}, train={"sequences": 3000, "batch": 4, "solved_bits": 0.3}
+    )
+    progress = train(new_run(tmp_path / "run", config), config, CPU, Watch())
+    assert progress.status == "solved"
+    assert progress.sequences < 3000
+    assert progress.best_bits is not None
+    assert progress.best_bits < 0.3
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_every_shipped_config_trains_two_steps(name: str, tmp_path: Path) -> None:
+    # At full size of the model; one validation episode; n-grams cut short.
+    settings = ["train.sequences=2", "validation.episodes=1", "train.report_every=1"]
+    settings += ["task.length=20"] if name.startswith("ngram/") else []
+    config = load_config(name, settings)
+    watch = Watch()
+    progress = train(new_run(tmp_path / "run", config), config, CPU, watch)
+    assert progress.sequences >= 2
+    assert all(math.isfinite(row["bits"]) for row in watch.reports + watch.validations)
+    assert len(watch.reports) == 2 // config.train.batch
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: str(o["kind"]))
+@pytest.mark.parametrize("stops", [(1,), (5, 3), (7, 7, 4)])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    optimizer: dict[str, Any], stops: tuple[int, ...], tmp_path: Path
+) -> None:
+    schedule = {"kind": "cosine", "warmup": 20}
+    config = small_config(train={"optimizer": optimizer, "schedule": schedule})
+    whole = new_run(tmp_path / "whole", config)
+    assert train(whole, config, CPU, Watch()).status == "budget"
+
+    parts = new_run(tmp_path / "parts", config)
+    for i, steps in enumerate(stops):
+        stopped = train(parts, config, CPU, Watch(), resume=i > 0, should_stop=stop_after(steps))
+        assert stopped.status == "interrupted"
+        assert stopped.sequences == 3 * sum(stops[: i + 1])
+    assert train(parts, config, CPU, Watch(), resume=True).status == "budget"
+
+    a, b = whole.load_checkpoint(), parts.load_checkpoint()
+    for one, other in ((a.weights, b.weights), (a.optimizer, b.optimizer)):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert a.state["generator"] == b.state["generator"]
+    for file in ("metrics_file", "validation_file"):
+        rows, again = whole.rows(getattr(whole, file)), parts.rows(getattr(parts, file))
+        assert without_seconds(rows) == without_seconds(again)
+        assert len(rows) > 3
+    assert torch.equal(
+        whole.load_best().weights["readout.bias"], parts.load_best().weights["readout.bias"]
+    )
+
+
+def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
+    config = small_config()
+    whole = new_run(tmp_path / "whole", config)
+    train(whole, config, CPU, Watch())
+
+    class Killed(BaseException):
+        pass
+
+    def kill_at_step_11() -> bool:
+        calls.append(None)
+        if len(calls) == 11:
+            raise Killed
+        return False
+
+    calls: list[None] = []
+    killed = new_run(tmp_path / "killed", config)
+    with pytest.raises(Killed):
+        train(killed, config, CPU, Watch(), should_stop=kill_at_step_11)
+    assert killed.load_checkpoint().state["progress"]["sequences"] == 21  # saved at 20, in threes
+    assert killed.rows(killed.metrics_file)[-1]["sequences"] > 21
+    train(killed, config, CPU, Watch(), resume=True)
+    assert without_seconds(killed.rows(killed.metrics_file)) == without_seconds(
+        whole.rows(whole.metrics_file)
+    )
+    final, expected = killed.load_checkpoint().weights, whole.load_checkpoint().weights
+    assert all(torch.equal(final[name], expected[name]) for name in expected)
+
+
+def test_the_best_weights_are_kept_when_training_spoils_them(tmp_path: Path) -> None:
+    config = small_config(
+        task={"length": [1, 1]},
+        train={"sequences": 400, "batch": 4, "solved_bits": 0,
+               "optimizer": {"kind": "adam", "lr": 0.5}},
+        validation={"every": 20, "episodes": 20},
+    )  # fmt: skip
+    run, watch = new_run(tmp_path / "run", config), Watch()
+    progress = train(run, config, CPU, watch)
+    bits = [row["bits"] for row in watch.validations]
+    assert progress.best_bits == min(bits) < bits[-1]
+    best = run.load_best()
+    assert best.state["best_bits"] == min(bits)
+    assert best.state["sequences"] == watch.validations[bits.index(min(bits))]["sequences"]
+    model, _ = load_model(run)
+    assert torch.equal(model.readout.bias, best.weights["readout.bias"])
+
+
+def test_a_solved_run_stays_as_it_is_until_more_is_asked_of_it(tmp_path: Path) -> None:
+    config = small_config(train={"solved_bits": 100.0})
+    run = new_run(tmp_path / "run", config)
+    assert train(run, config, CPU, Watch()).status == "solved"
+    before = run.last_file.read_bytes()
+    assert train(run, config, CPU, Watch(), resume=True).status == "solved"
+    assert run.last_file.read_bytes() == before
+    run, config = continue_run(run.path, ["train.solved_bits=0", "train.sequences=90"])
+    assert train(run, config, CPU, Watch(), resume=True).sequences == 90
+    assert run.config().train.sequences == 90
+
+
+def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run", small_config())
+    with pytest.raises(UsageError, match=r"train\.optimizer\.lr is 0\.001 there and 0\.5 here"):
+        continue_run(run.path, ["train.optimizer.lr=0.5"])
+    with pytest.raises(UsageError, match="no run here"):
+        continue_run(tmp_path / "nothing", [])
+
+
+def test_the_seed_decides_everything(tmp_path: Path) -> None:
+    runs = []
+    for name, seed in (("a", 4), ("b", 4), ("c", 5)):
+        config = small_config(seed=seed)
+        run = new_run(tmp_path / name, config)
+        train(run, config, CPU, Watch())
+        runs.append(run.load_checkpoint().weights["readout.weight"])
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"), [(1, [10, 20, 30, 35]), (4, [12, 20, 32, 36]), (25, [25, 50])]
+)
+def test_intervals_are_counted_in_sequences_whatever_the_batch(
+    batch: int, expected: list[int], tmp_path: Path
+) -> None:
+    config = small_config(
+        train={"batch": batch, "sequences": 35, "report_every": 10, "solved_bits": 0},
+        validation={"every": 10, "episodes": 2},
+    )
+    watch = Watch()
+    train(new_run(tmp_path / "run", config), config, CPU, watch)
+    assert [row["sequences"] for row in watch.validations] == expected
+    assert [row["sequences"] for row in watch.reports] == [
+        n for n in expected if n != 35 and n != 36
+    ]
+
+
+def test_a_reported_row_is_the_mean_of_its_interval(tmp_path: Path) -> None:
+    rows = {}
+    for every in (3, 12):
+        config = small_config(train={"sequences": 24, "report_every": every})
+        watch = Watch()
+        train(new_run(tmp_path / str(every), config), config, CPU, watch)
+        rows[every] = watch.reports
+    for name in ("bits", "bit_errors", "grad_norm"):
+        fine = [row[name] for row in rows[3]]
+        means = [sum(fine[i : i + 4]) / 4 for i in (0, 4)]
+        assert [row[name] for row in rows[12]] == pytest.approx(means)
+
+
+# Numbers that stop being finite
+
+
+def broken(config: Config, tmp_path: Path, poison: Callable[[RunDir], None]) -> str:
+    run = new_run(tmp_path / "run", config)
+    train(run, config, CPU, Watch(), should_stop=stop_after(4))
+    poison(run)
+    before = run.last_file.read_bytes()
+    with pytest.raises(NTMError) as caught:
+        train(run, config, CPU, Watch(), resume=True)
+    assert run.last_file.read_bytes() == before
+    return str(caught.value)
+
+
+def poison_weight(name: str, value: float) -> Callable[[RunDir], None]:
+    def poison(run: RunDir) -> None:
+        weights, optimizer, state = run.load_checkpoint()
+        weights[name].view(-1)[0] = value
+        run.save_checkpoint(Checkpoint(weights, optimizer, state))
+
+    return poison
+
+
+def test_a_loss_that_is_not_finite_says_where_it_arose(tmp_path: Path) -> None:
+    poison = poison_weight("core.interface.bias", math.nan)  # the first number of a key
+    message = broken(small_config(), tmp_path, poison)
+    assert "the loss is not finite; it arose in key at time step 0" in message
+    assert "the checkpoint of 12 sequences is kept" in message
+    assert "train.optimizer.lr" in message
+
+
+def test_a_loss_of_a_baseline_that_is_not_finite(tmp_path: Path) -> None:
+    message = broken(
+        small_config(model={"memory": None}), tmp_path, poison_weight("readout.bias", math.nan)
+    )
+    assert "the loss is not finite; it arose in outputs at time step 0" in message
+
+
+def test_a_gradient_that_is_not_finite_names_the_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ntm.experiment.train as module
+
+    def overflowing(config: Config, device: torch.device) -> torch.nn.Module:
+        model = new_model(config, device)
+        model.readout.bias.register_hook(lambda grad: grad * math.inf)
+        return model
+
+    config = small_config()
+    run = new_run(tmp_path / "run", config)
+    monkeypatch.setattr(module, "new_model", overflowing)
+    with pytest.raises(NTMError, match=r"the gradient is not finite; it arose in readout\.bias"):
+        train(run, config, CPU, Watch())
+    assert run.load_checkpoint().state["progress"]["sequences"] == 0
+
+
+# Parts
+
+
+@pytest.mark.parametrize(("kind", "half"), [("constant", 1.0), ("linear", 0.55), ("cosine", 0.55)])
+def test_the_step_size_warms_up_and_decays(kind: str, half: float) -> None:
+    config = small_config(
+        train={
+            "sequences": 1000,
+            "batch": 10,
+            "optimizer": {"kind": "adam", "lr": 0.5},
+            "schedule": {"kind": kind, "warmup": 100, "final": 0.1},
+        }
+    )
+    warmup = [step_size(config, n) for n in range(0, 100, 10)]
+    assert warmup == pytest.approx([0.05 * k for k in range(1, 11)])
+    assert step_size(config, 100) == pytest.approx(0.5)
+    assert step_size(config, 550) == pytest.approx(0.5 * half)
+    after = [step_size(config, n) for n in range(100, 1000, 10)]
+    assert all(a >= b for a, b in itertools.pairwise(after))
+    assert min(after) >= 0.05
+
+
+def test_gradients_are_clipped_elementwise_or_by_norm() -> None:
+    config = small_config()
+    cases: list[tuple[dict[str, float], Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]] = [
+        ({"value": 2.0}, lambda g, norm: g.clamp(-2, 2)),
+        ({"norm": 3.0}, lambda g, norm: g * 3.0 / norm),
+        ({"norm": 1e6}, lambda g, norm: g),
+    ]
+    for setting, expected in cases:
+        model = new_model(config)
+        generator = torch.Generator().manual_seed(8)
+        before = [torch.randn(p.shape, generator=generator) * 4 for p in model.parameters()]
+        for p, g in zip(model.parameters(), before, strict=True):
+            p.grad = g.clone()
+        norm = torch.cat([g.flatten() for g in before]).norm()
+        train_config = small_config(train={"clip": setting}).train
+        clip(model, train_config.clip, norm)
+        for p, g in zip(model.parameters(), before, strict=True):
+            torch.testing.assert_close(p.grad, expected(g, norm), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: str(o["kind"]))
+def test_the_optimizer_gets_its_settings(optimizer: dict[str, Any]) -> None:
+    config = small_config(train={"optimizer": optimizer})
+    built = build_optimizer(config, new_model(config))
+    settings = built.param_groups[0]
+    for name, value in optimizer.items():
+        if name != "kind":
+            assert settings[name] == value
+    assert type(built).__name__.lower() == optimizer["kind"].replace("_", "")
+
+
+def test_weights_of_another_model_are_refused_by_name() -> None:
+    given, own = new_model(small_config()), new_model(small_config(model={"memory": None}))
+    checkpoint = Checkpoint(given.state_dict(), {}, {})
+    with pytest.raises(NTMError, match=r"core\.interface\.weight has no place in this model"):
+        load_weights(own, checkpoint, Path("x"))
+    wide = new_model(small_config(model={"controller": {"kind": "lstm", "size": 12}}))
+    with pytest.raises(
+        NTMError, match=r"core\.r0|core\.controller\.h0 is \[11\], should be \[12\]"
+    ):
+        load_weights(wide, checkpoint, Path("x"))
+
+
+def test_slots_mean_nothing_to_a_baseline(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run", small_config(model={"memory": None}))
+    with pytest.raises(UsageError, match="a baseline has no memory"):
+        load_model(run, slots=40)

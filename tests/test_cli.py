@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ntm import cli
+from ntm.experiment.rundir import RunDir
+
+SMALL = """
+task: {kind: copy, width: 3, length: [1, 3]}
+model:
+  controller: {kind: gru, size: 7}
+  memory: {slots: 9, width: 5}
+train:
+  optimizer: {kind: adam, lr: 1e-3}
+  sequences: 40
+  report_every: 5
+validation: {every: 10, episodes: 3, task: {length: 3}}
+"""
+
+
+class Output(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Terminal:
+    """Runs ntm as a user would, in a folder of its own, in this process."""
+
+    def __init__(
+        self, path: Path, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]
+    ) -> None:
+        self._patch, self._capture = patch, capture
+        (path / "small.yaml").write_text(SMALL)
+        patch.chdir(path)
+
+    def __call__(self, *arguments: object) -> Output:
+        self._patch.setattr(sys, "argv", ["ntm", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = self._capture.readouterr()
+        code = caught.value.code or 0
+        assert isinstance(code, int)
+        assert "Traceback" not in err
+        return Output(code, out, err)
+
+
+@pytest.fixture
+def ntm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Terminal:
+    return Terminal(tmp_path, monkeypatch, capsys)
+
+
+RUN = Path("runs/copy/small/seed-1")
+
+
+def test_list_shows_tasks_controllers_and_configs(ntm: Terminal) -> None:
+    out = ntm("list").out
+    for name in ("priority_sort", "feedforward", "copy/ntm-lstm", "ngram/paper-lstm"):
+        assert f"  {name}\n" in out
+
+
+def test_from_config_to_pictures(ntm: Terminal) -> None:
+    trained = ntm("train", "small.yaml")
+    assert trained.code == 0
+    assert trained.out == ""
+    assert "budget used up, not solved, after 40 sequences" in trained.err
+    assert str(RUN) in trained.err
+    run = RunDir.open(RUN)
+    assert run.manifest()["status"] == "budget"
+    assert len(run.rows(run.metrics_file)) == 8
+    assert len(run.rows(run.validation_file)) == 4
+
+    scored = ntm("evaluate", RUN, "--episodes", 30)
+    assert scored.code == 0
+    assert all(f"length {n}" in scored.out for n in (1, 2, 3))
+
+    drawn = ntm("plot", RUN, "--slots", 12)
+    assert drawn.code == 0
+    paths = drawn.out.split()
+    assert paths == [f"{RUN}/plots/learning_curve.png", f"{RUN}/plots/memory-length-3.png",
+                     f"{RUN}/trace.npz"]  # fmt: skip
+    assert all(Path(p).stat().st_size > 1000 for p in paths)
+
+
+def test_json_is_one_object_and_nothing_else(ntm: Terminal) -> None:
+    ntm("train", "small.yaml", "--quiet")
+    scored = ntm(
+        "evaluate", RUN, "--set", "task.length=5", "--slots", 20, "--episodes", 7, "--json"
+    )
+    data = json.loads(scored.out)
+    assert set(data) == {
+        "episodes", "bits", "floor", "bit_errors", "exact", "slots", "conditions"
+    }  # fmt: skip
+    assert data["episodes"] == 7
+    assert data["slots"] == 20
+    assert data["conditions"][0]["length"] == 5
+    assert math.isclose(data["conditions"][0]["bits"], data["bits"])
+
+
+def test_quiet_shows_no_progress_and_lines_stand_in_for_the_bar(ntm: Terminal) -> None:
+    assert "sequences/s" in ntm("train", "small.yaml").err
+    assert "sequences/s" not in ntm("train", "small.yaml", "--seed", 2, "--quiet").err
+
+
+def test_a_seed_of_its_own_gets_a_folder_of_its_own(ntm: Terminal) -> None:
+    ntm("train", "small.yaml", "--seed", 5, "--set", "train.sequences=2")
+    assert RunDir.open(RUN.with_name("seed-5")).config().seed == 5
+
+
+def test_a_run_is_not_overwritten_and_can_be_extended(ntm: Terminal) -> None:
+    ntm("train", "small.yaml")
+    before = (RUN / "checkpoint" / "last.safetensors").read_bytes()
+    again = ntm("train", "small.yaml")
+    assert again.code == 2
+    assert "already holds a run: --resume continues it" in again.err
+    assert (RUN / "checkpoint" / "last.safetensors").read_bytes() == before
+    longer = ntm("train", "small.yaml", "--resume", "--set", "train.sequences=60")
+    assert "after 60 sequences" in longer.err
+    other = ntm("train", "small.yaml", "--resume", "--set", "train.batch=2")
+    assert other.code == 2
+    assert "train.batch is 1 there and 2 here" in other.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "smal.yaml"], 2, "smal.yaml: no such file"),
+        (["train", "small.yaml", "--set", "task.lenght=3"], 2, "did you mean length?"),
+        (["train", "small.yaml", "--set", "train.batch=x"], 2, "train.batch: should be a valid"),
+        (["train", "small.yaml", "--resume"], 2, "no run here"),
+        (["train", "small.yaml", "--device", "tpu"], 2, "should be auto, cpu or cuda"),
+        (["train", "small.yaml", "--run", "small.yaml/run"], 1, "cannot be written"),
+        (["train", "small.yaml", "--nonsense"], 2, "No such option"),
+        (["train"], 2, "Missing argument"),
+        (["evaluate", "nowhere"], 2, "nowhere: no run here"),
+        (["evaluate", "nowhere", "--episodes", "0"], 2, "--episodes"),
+        (["plot", "nowhere"], 2, "nowhere: no run here"),
+    ],
+)
+def test_a_mistake_gets_one_message(
+    ntm: Terminal, arguments: list[str], code: int, message: str
+) -> None:
+    output = ntm(*arguments)
+    assert output.code == code
+    assert message in output.err
+    assert output.out == ""
+
+
+def test_mistakes_with_a_run(ntm: Terminal) -> None:
+    ntm("train", "small.yaml", "--set", "train.sequences=2")
+    config_key = ntm("evaluate", RUN, "--set", "train.batch=3")
+    assert config_key.code == 2
+    assert "task.length=120" in config_key.err
+    wrong = ntm("evaluate", RUN, "--set", "task.width=4")
+    assert wrong.code == 2
+    assert "with {'width': 4} the task has 5 and 4" in wrong.err
+    (RUN / "checkpoint" / "best.safetensors").write_bytes(b"broken")
+    for command in ("evaluate", "plot"):
+        broken = ntm(command, RUN)
+        assert broken.code == 1
+        assert "best.safetensors: not a readable checkpoint" in broken.err
+
+
+def test_ctrl_c_saves_exits_130_and_resumes_bit_for_bit(tmp_path: Path) -> None:
+    config = tmp_path / "small.yaml"
+    config.write_text(SMALL.replace("sequences: 40", "sequences: 300"))
+
+    def ntm(*arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "ntm.cli", "train", str(config), *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+        )
+
+    whole = ntm("--run", "whole")
+    interrupted = ntm("--run", "parts")
+    metrics = tmp_path / "parts" / "metrics.csv"
+    while not metrics.exists() and interrupted.poll() is None:
+        time.sleep(0.01)
+    interrupted.send_signal(signal.SIGINT)
+    _, err = interrupted.communicate(timeout=60)
+    assert interrupted.returncode == 130, err
+    assert b"interrupted and saved" in err
+    assert b"Traceback" not in err
+    assert RunDir.open(tmp_path / "parts").manifest()["status"] == "interrupted"
+    for process in (whole, ntm("--run", "parts", "--resume")):
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+    one, other = (RunDir.open(tmp_path / n).load_checkpoint() for n in ("whole", "parts"))
+    assert one.state["progress"]["sequences"] == other.state["progress"]["sequences"] == 300
+    assert all(one.weights[n].equal(other.weights[n]) for n in one.weights)
+    assert one.state["generator"] == other.state["generator"]
