@@ -5,10 +5,11 @@ To add one: write its class in a file here, name it in ``CONTROLLERS``, ship a c
 
 from __future__ import annotations
 
-from typing import Literal
+import difflib
+from typing import Annotated
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from controllers.base import Core, State
@@ -29,11 +30,19 @@ CONTROLLERS: dict[str, type[FeedForward | RNN | LSTM | GRU]] = {
 }
 
 
+def _known(kind: str) -> str:
+    if kind not in CONTROLLERS:
+        near = difflib.get_close_matches(kind, CONTROLLERS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{kind!r} is not one of {', '.join(CONTROLLERS)}{hint}")
+    return kind
+
+
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 class ControllerConfig:
     """``layers`` layers of ``size`` units each; ``skip`` as in :class:`controllers.stack.Stack`."""
 
-    kind: Literal["feedforward", "rnn", "lstm", "gru"]
+    kind: Annotated[str, AfterValidator(_known)]
     size: int = Field(default=100, ge=1)
     layers: int = Field(default=1, ge=1)
     skip: bool = False

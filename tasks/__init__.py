@@ -1,11 +1,11 @@
 """The five tasks of the paper.
 
-To add one: write its class in a file here, name it in ``TASKS`` and ``AnyTask``, ship a config.
+To add one: write its class in a file here, name it in ``AnyTask``, ship a config.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field
 
@@ -18,15 +18,10 @@ from tasks.repeat_copy import RepeatCopy
 
 __all__ = ["TASKS", "AnyTask", "Episode", "Task"]
 
-#: The value of ``kind:`` in a config -> the class whose fields are the rest of the block.
-TASKS: dict[str, type[Task]] = {
-    "copy": Copy,
-    "repeat_copy": RepeatCopy,
-    "associative_recall": AssociativeRecall,
-    "ngram": NGram,
-    "priority_sort": PrioritySort,
-}
-
+#: The task block of a config: ``kind`` chooses the class, whose fields are the rest.
 AnyTask = Annotated[
     Copy | RepeatCopy | AssociativeRecall | NGram | PrioritySort, Field(discriminator="kind")
 ]
+
+#: The value of ``kind`` -> the class.
+TASKS: dict[str, type[Task]] = {task.kind: task for task in get_args(get_args(AnyTask)[0])}

@@ -83,7 +83,7 @@ def test_a_memory_of_null_makes_a_baseline(small: Path) -> None:
         ("model.memory.xyzzy=3", "model.memory.xyzzy: no such key; the keys here are slots, width"),
         ("task.kind=cpoy", "task.kind: 'cpoy' is not one of copy"),
         ("task.kind=cpoy", "did you mean copy?"),
-        ("model.controller.kind=lsmt", "model.controller.kind: should be 'feedforward', 'rnn'"),
+        ("model.controller.kind=lsmt", "'lsmt' is not one of feedforward, rnn, lstm, gru; did"),
         ("train.batch=many", 'train.batch: should be a valid integer, not "many"'),
         ("train.batch=true", "train.batch: should be a valid integer, not true"),
         ("train.batch=0", "train.batch: should be greater than or equal to 1, not 0"),
