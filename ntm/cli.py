@@ -67,6 +67,9 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run there.")] = False,
     device: DeviceOption = "auto",
+    engine: Annotated[
+        str | None, typer.Option(help="auto, reference or fused: short for --set engine=NAME.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Train a model until it has solved its task. Ctrl-C saves; --resume goes on from there."""
@@ -78,7 +81,9 @@ def train(
     from ntm.experiment.runs import continue_run, start_run
     from ntm.experiment.train import train as train_run
 
-    given = [*(settings or ()), *([f"seed={seed}"] if seed is not None else ())]
+    given = list(settings or ())
+    given += [f"seed={seed}"] if seed is not None else []
+    given += [f"engine={engine}"] if engine is not None else []
     resolved = load_config(config, given)
     name = f"{resolved.task.kind}/{Path(config).stem}"
     where = run or Path("runs") / name / f"seed-{resolved.seed}"
@@ -88,8 +93,13 @@ def train(
     else:
         directory = start_run(where, resolved, chosen, shlex.join(["ntm", *sys.argv[1:]]))
 
+    console = Console(stderr=True, highlight=False)
+    if not quiet:
+        manifest = directory.manifest()
+        console.print(f"{manifest['engine']} engine: {manifest['engine_reason']}")
+
     stop = _StopOnSignal()
-    with stop, TrainingConsole(Console(stderr=True), resolved.train.sequences, quiet) as watcher:
+    with stop, TrainingConsole(console, resolved.train.sequences, quiet) as watcher:
         try:
             progress = train_run(directory, resolved, chosen, watcher, resume, stop.requested)
         except NTMError:
@@ -161,7 +171,7 @@ def plot(
 
     conditions = ", ".join(f"{name} {int(v[0])}" for name, v in episode.conditions.items())
     memory = f", {config.model.memory.slots} slots" if config.model.memory else ""
-    title = f"{directory.path}: {conditions}{memory}"
+    title = f"{config.task.kind}: {conditions}{memory} ({directory.path})"
     suffix = "".join(f"-{name}-{int(v[0])}" for name, v in episode.conditions.items())
     picture = directory.plots / f"memory{suffix}.png"
     plots.save(plots.memory_figure(trace, title), picture)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tasks.base import STRICT, Episode, Task, episode
 
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 #: The two parameters of a Beta distribution; a YAML list will do.
 Beta = Annotated[
     tuple[Positive, Positive], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)
@@ -39,7 +39,7 @@ class NGram(Task):
     """
 
     kind: Literal["ngram"] = "ngram"
-    order: int = Field(default=6, ge=2, le=20)
+    order: int = Field(default=6, ge=2, le=16)
     length: int = Field(default=200, ge=1)
     beta: Beta = (0.5, 0.5)
 
@@ -70,10 +70,10 @@ class NGram(Task):
 
     def floor(self, episode: Episode) -> Tensor:
         """Bits that the Bayes-optimal predictor pays on these very sequences."""
-        bits = episode.targets[..., 0]
+        bits = episode.targets[..., 0].double()  # in float32 a p near 1 would leave 1 - p = 0
         p = self.bayes(bits)
         cost = -torch.log2(torch.where(bits > 0.5, p, 1 - p))
-        return (cost * episode.mask).sum(dim=0)
+        return (cost * episode.mask).sum(dim=0).to(episode.mask)
 
     def bayes(self, bits: Tensor) -> Tensor:
         """Equation 10, for any Beta prior (a, b): P(1) = (N1 + a) / (N1 + N0 + a + b).

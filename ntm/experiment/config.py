@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 import configs
 from ntm.errors import UsageError
+from ntm.machine.engine import Engine
 from ntm.machine.model import ModelConfig
 from tasks import AnyTask, Task
 
@@ -115,6 +116,7 @@ class Config:
     model: ModelConfig
     train: TrainConfig
     validation: ValidationConfig = ValidationConfig()
+    engine: Engine = "auto"
     seed: int = Field(default=1, ge=0)
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -11,14 +12,28 @@ from ntm.errors import NTMError, UsageError
 from ntm.experiment.config import Config
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.experiment.streams import Stream, torch_generator
+from ntm.machine.cell import NTMCell
+from ntm.machine.engine import EngineError, select
 from ntm.machine.model import Model, build_model
 
 
 def new_model(config: Config, device: torch.device | str = "cpu") -> Model:
-    """The model of a config before training: the same on every device."""
+    """The model of a config before training, on its engine: the same numbers on every device."""
     generator = torch_generator(config.seed, Stream.INITIALISATION)
     task = config.task
-    return build_model(config.model, task.input_size, task.output_size, generator).to(device)
+    model = build_model(config.model, task.input_size, task.output_size, generator).to(device)
+    if isinstance(model.core, NTMCell):
+        model.core.engine, _ = choose_engine(config, model)
+    return model
+
+
+def choose_engine(config: Config, model: Model) -> tuple[Literal["reference", "fused"], str]:
+    """The engine that runs this model under this config, and why it is this one."""
+    weight = model.readout.weight
+    try:
+        return select(config.engine, model.core, str(weight.device), weight.dtype)
+    except EngineError as error:
+        raise UsageError(f"engine: {error}") from None
 
 
 def load_model(

@@ -15,7 +15,7 @@ import torch
 from ntm.errors import UsageError
 from ntm.experiment.config import Config, load_config, to_dict
 from ntm.experiment.evaluate import state_size
-from ntm.experiment.models import new_model
+from ntm.experiment.models import choose_engine, new_model
 from ntm.experiment.rundir import FORMAT, RunDir
 
 #: Settings that a run may be given anew when it is resumed: those that only say when to stop.
@@ -24,7 +24,8 @@ EXTENDABLE = {"train.sequences", "train.solved_bits"}
 
 def start_run(path: Path, config: Config, device: torch.device, command: str) -> RunDir:
     """The folder of a new run, with its config and its manifest."""
-    model = new_model(config)  # before the folder is made: a model that cannot be leaves none
+    model = new_model(config, device)  # before the folder is made: one that cannot be leaves none
+    engine, reason = choose_engine(config, model)
     parts = {name: _count(module) for name, module in model.core.named_children()}
     run = RunDir.create(path, config)
     run.update_manifest(
@@ -34,6 +35,8 @@ def start_run(path: Path, config: Config, device: torch.device, command: str) ->
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         seed=config.seed,
         device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        engine=engine,
+        engine_reason=reason,
         threads=torch.get_num_threads(),
         parameters=_count(model),
         parameters_by_part={**parts, "readout": _count(model.readout)},

@@ -65,7 +65,8 @@ def sharpen(shifted: Tensor, gamma: Tensor) -> Tensor:
     shifted [B, H, N] >= 0, not all 0; gamma [B, H] >= 1 -> [B, H, N].
 
     Computed as softmax(gamma log w~): the largest weight is scaled to 1 before the power, so
-    the sum cannot underflow, whatever gamma is. Weights of 0 stay 0 and pass no gradient.
+    the sum cannot underflow, whatever gamma is. Weights of 0 stay 0 (at most the
+    smallest normal number) and pass no gradient.
     """
     log = torch.log(shifted.clamp_min(torch.finfo(shifted.dtype).tiny))
     log = log - log.amax(dim=-1, keepdim=True).detach()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -76,6 +76,8 @@ class NTMCell(Core):
         self.interface_sizes = [H * W, Q * W, Q * W, H, H, H, H * S]
         self.interface = linear(controller.output_size, sum(self.interface_sizes), generator)
         self.r0 = nn.Parameter(torch.zeros(R, W))
+        #: What runs whole sequences; ``ntm.machine.engine.select`` says which can.
+        self.engine: Literal["reference", "fused"] = "reference"
 
     def initial_state(self, batch: int) -> NTMState:
         memory = self.r0.new_full((batch, self.slots, self.width), INITIAL_MEMORY)
@@ -105,6 +107,13 @@ class NTMCell(Core):
         output = torch.cat([h, reads.flatten(1)], dim=-1)
         new_state = NTMState(memory, weights, reads, controller)
         return Step(output, new_state, key, beta, gate, s, gamma, erase, add)
+
+    def unroll(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
+        if self.engine == "fused":
+            from ntm.machine.fused import unroll  # imports Numba
+
+            return unroll(self, xs, state)
+        return super().unroll(xs, state)
 
     def emit(self, h: Tensor) -> tuple[Tensor, ...]:
         """The controller's output [B, C] -> (k, beta, g, s, gamma, e, a) of every head.

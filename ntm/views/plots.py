@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap
+from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ntm.errors import NTMError
@@ -78,15 +80,6 @@ def learning_curve(
     return figure
 
 
-class _Panel(NamedTuple):
-    title: str
-    values: Array  # [T, rows]
-    ylabel: str
-    colours: str
-    limits: tuple[float, float]
-    height: float
-
-
 @matplotlib.rc_context(STYLE)
 def memory_figure(trace: Trace, title: str) -> Figure:
     """An episode as in the paper's figure 6: what is put in and written; what is read and said.
@@ -100,12 +93,15 @@ def memory_figure(trace: Trace, title: str) -> Figure:
     )
     wrong = np.argwhere(((trace.outputs > 0.5) != (trace.targets > 0.5)) & scored[:, None])
     said = f"Outputs, {len(wrong)} wrong bits outlined" if len(wrong) else "Outputs"
-
     low = min(0.0, float(trace.inputs.min()))
-    left = [_Panel("Inputs", trace.inputs, "channel", "Greys", (low, 1), 2.3)]
-    right = [
-        _Panel("Targets", targets, "channel", "Greys", (0, 1), 1),
-        _Panel(said, outputs, "channel", "Greys", (0, 1), 1),
+
+    rows = [
+        _Row(
+            2.2,
+            [_Panel("Inputs", trace.inputs)],
+            [_Panel("Targets", targets), _Panel(said, outputs)],
+            _Look("channel", "Greys", (low, 1.0)),
+        )
     ]
     slots = np.arange(0)
     if machine := trace.machine:
@@ -113,79 +109,102 @@ def memory_figure(trace: Trace, title: str) -> Figure:
         slots = _slots_in_use(machine.weights)
         weights = machine.weights[:, :, slots]
         peak = max(float(np.abs(machine.add).max()), float(np.abs(machine.reads).max()))
-        for q in range(adds):
-            left.append(
-                _Panel(
-                    _head("Adds", q, adds), machine.add[:, q], "width", "RdBu_r", (-peak, peak), 1.5
-                )
-            )
-        for r in range(reads):
-            right.append(
-                _Panel(
-                    _head("Reads", r, reads),
-                    machine.reads[:, r],
-                    "width",
-                    "RdBu_r",
-                    (-peak, peak),
-                    1.5,
-                )
-            )
-        for q in range(adds):
-            left.append(
-                _Panel(
-                    _head("Write weighting", q, adds),
-                    weights[:, reads + q],
-                    "slot",
-                    "magma",
-                    (0, 1),
-                    2.4,
-                )
-            )
-        for r in range(reads):
-            right.append(
-                _Panel(
-                    _head("Read weighting", r, reads), weights[:, r], "slot", "magma", (0, 1), 2.4
-                )
-            )
+        rows += [
+            _Row(
+                1.4 * max(reads, adds),
+                _heads("Adds", machine.add),
+                _heads("Reads", machine.reads),
+                _Look("width", "RdBu_r", (-peak, peak), bar=True),
+            ),
+            _Row(
+                2.2 * max(reads, adds),
+                _heads("Write weighting", weights[:, reads:]),
+                _heads("Read weighting", weights[:, :reads]),
+                _Look("slot", "magma", (0.0, 1.0), bar=True),
+            ),
+        ]
 
-    height = 0.9 + 0.85 * max(sum(p.height for p in column) for column in (left, right))
-    figure = Figure(figsize=(12, height), layout="constrained")
-    figure.suptitle(title, x=0.008, ha="left", fontsize=13, fontweight="bold")
+    # Placed by hand, in inches, so that time runs at the same scale everywhere.
+    width, panel, left, gap, top, bottom = 12.8, 5.3, (0.65, 6.6), 0.42, 0.75, 0.6
+    height = top + sum(row.height for row in rows) + gap * (len(rows) - 1) + bottom
+    figure = Figure(figsize=(width, height))
+    figure.text(0.2 / width, 1 - 0.28 / height, title, va="center", fontsize=13, weight="bold")
     answer = int(np.argmax(scored)) - 0.5
-    halves: Any = figure.subfigures(1, 2)
-    for column, half in zip((left, right), halves, strict=True):
-        ratios = [p.height for p in column]
-        grid = half.subplots(len(column), 1, sharex=True, squeeze=False, height_ratios=ratios)
-        for axes, panel in zip(grid[:, 0], column, strict=True):
-            _draw(axes, panel, slots)
-            axes.axvline(answer, color=ACCENT, linewidth=1, linestyle=(0, (4, 3)))
-            if panel.title == said and len(wrong):
-                axes.scatter(*wrong.T, marker="s", s=30, facecolors="none", edgecolors=WRONG)
-        grid[-1, 0].set_xlabel("time step")
+    y = height - top
+    for row in rows:
+        for x, panels in zip(left, (row.left, row.right), strict=True):
+            each = (row.height - gap * (len(panels) - 1)) / len(panels)
+            for i, (name, values) in enumerate(panels):
+                low_edge = y - each - i * (each + gap)
+                box = (x / width, low_edge / height, panel / width, each / height)
+                axes = figure.add_axes(box)
+                image = _draw(axes, name, values, row.look, slots)
+                axes.axvline(answer, color=ACCENT, linewidth=1, linestyle=(0, (4, 3)))
+                if name == said:
+                    _outline(axes, wrong)
+                last = row is rows[-1] and i == len(panels) - 1
+                axes.tick_params(labelbottom=last)
+                axes.set_xlabel("time step" if last else "")
+        if row.look.bar:
+            bar = figure.add_axes(
+                ((left[1] + panel + 0.08) / width, (y - row.height) / height, 0.1 / width,
+                 row.height / height)
+            )  # fmt: skip
+            figure.colorbar(image, cax=bar)
+        y -= row.height + gap
     return figure
 
 
-def _draw(axes: Axes, panel: _Panel, slots: Array) -> None:
-    colours: Colormap = matplotlib.colormaps[panel.colours].with_extremes(bad=PALE)
+class _Panel(NamedTuple):
+    title: str
+    values: Array  # [T, rows]
+
+
+class _Look(NamedTuple):
+    ylabel: str
+    colours: str
+    limits: tuple[float, float]
+    bar: bool = False  # whether the colours need a key
+
+
+class _Row(NamedTuple):
+    height: float
+    left: list[_Panel]
+    right: list[_Panel]
+    look: _Look
+
+
+def _heads(what: str, values: Array) -> list[_Panel]:
+    """A panel a head. values [T, heads, rows]."""
+    heads = values.shape[1]
+    return [
+        _Panel(what if heads == 1 else f"{what}, head {i + 1}", values[:, i]) for i in range(heads)
+    ]
+
+
+def _draw(axes: Axes, title: str, values: Array, look: _Look, slots: Array) -> AxesImage:
+    colours = matplotlib.colormaps[look.colours].with_extremes(bad=PALE)
     image = axes.imshow(
-        panel.values.T, aspect="auto", interpolation="nearest", cmap=colours,
-        vmin=panel.limits[0], vmax=panel.limits[1],
+        values.T, aspect="auto", interpolation="nearest", cmap=colours,
+        vmin=look.limits[0], vmax=look.limits[1],
     )  # fmt: skip
-    axes.set_title(panel.title)
-    axes.set_ylabel(panel.ylabel)
+    axes.set_title(title)
+    axes.set_ylabel(look.ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5 if panel.height > 2 else 3, integer=True))
-    if panel.ylabel == "slot":
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    if look.ylabel == "slot":
 
         def name(row: float, _: object) -> str:
             return str(slots[int(row)]) if 0 <= row < len(slots) else ""
 
         axes.yaxis.set_major_formatter(FuncFormatter(name))
-    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03, aspect=12)
+    return image
 
 
-def _head(what: str, index: int, heads: int) -> str:
-    return what if heads == 1 else f"{what}, head {index + 1}"
+def _outline(axes: Axes, wrong: Array) -> None:
+    """Frames around single cells. wrong [n, 2]: time step and channel."""
+    frames = [Rectangle((t - 0.5, channel - 0.5), 1, 1) for t, channel in wrong]
+    axes.add_collection(PatchCollection(frames, facecolor="none", edgecolor=WRONG, linewidth=1.6))
 
 
 def _slots_in_use(weights: Array, threshold: float = 0.05, margin: int = 1) -> Array:

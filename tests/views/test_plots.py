@@ -57,8 +57,11 @@ def test_wrong_bits_are_counted_and_outlined_where_they_are() -> None:
     wrong = Trace(trace.inputs, trace.targets, trace.mask, outputs, None)
     figure = memory_figure(wrong, "copy")
     (axes,) = [a for a in figure.axes if "2 wrong bits" in a.get_title(loc="left")]
-    offsets = np.asarray(axes.collections[0].get_offsets())
-    assert offsets.tolist() == [[6, 1], [8, 2]]
+    centres = [
+        np.mean(np.asarray(path.vertices)[:4], axis=0).tolist()
+        for path in axes.collections[0].get_paths()
+    ]
+    assert centres == [[6, 1], [8, 2]]
     right = Trace(trace.inputs, trace.targets, trace.mask, trace.targets, None)
     assert "Outputs" in titles(memory_figure(right, "copy"))
 

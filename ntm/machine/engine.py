@@ -1,0 +1,58 @@
+"""Which engine runs a core: the readable reference, or the fused kernels, and why."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Literal, TypeAlias
+
+import torch
+
+from controllers.base import Core
+from controllers.stack import Stack
+from ntm.machine.cell import NTMCell
+
+Engine: TypeAlias = Literal["auto", "reference", "fused"]
+
+
+class EngineError(Exception):
+    """The engine that was asked for cannot run."""
+
+
+def select(
+    requested: Engine, core: Core, device: str, dtype: torch.dtype
+) -> tuple[Literal["reference", "fused"], str]:
+    """The engine to run this core with, and the reason in one line.
+
+    ``auto`` takes the fused one wherever it can run. An explicit ``fused`` that cannot run
+    raises :class:`EngineError`, with the same reason.
+    """
+    if requested == "reference":
+        return "reference", "asked for"
+    obstacle = _obstacle(core, device, dtype)
+    if obstacle is None:
+        return "fused", "asked for" if requested == "fused" else "it applies, and is the fastest"
+    if requested == "fused":
+        raise EngineError(f"the fused engine cannot run: {obstacle}")
+    return "reference", f"no fused engine: {obstacle}"
+
+
+def _obstacle(core: Core, device: str, dtype: torch.dtype) -> str | None:
+    """Why the fused engine cannot run this core; None if it can. The cheap questions first."""
+    if not isinstance(core, NTMCell):
+        return f"{type(core).__name__} has no memory, and torch's own kernels run it"
+    if torch.device(device).type != "cpu":
+        return f"it runs on the CPU, not on {device}"
+    if dtype not in (torch.float32, torch.float64):
+        return f"it computes in float32 and float64, not in {str(dtype).removeprefix('torch.')}"
+    if find_spec("numba") is None:
+        return "Numba is not installed"
+    try:
+        from ntm.machine.fused import KINDS
+    except Exception as error:  # whatever keeps Numba from working here is the reason
+        return f"Numba does not work here: {str(error).strip().splitlines()[0] or repr(error)}"
+    controller = core.controller
+    layers = list(controller.layers) if isinstance(controller, Stack) else [controller]
+    for layer in layers:
+        if type(layer) not in KINDS:
+            return f"{type(layer).__name__} has no fused step"
+    return None
