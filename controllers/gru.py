@@ -36,3 +36,17 @@ class GRU(Core):
         n = torch.tanh(self.candidate_x(x) + r * self.candidate_h(h))
         h = (1 - z) * n + z * h
         return h, h
+
+    def unroll(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
+        """The whole sequence through torch's own kernel, which keeps r, z and n together."""
+        h = state.unsqueeze(0).contiguous()
+        W, U = self.gates.weight.split([self.input_size, h.shape[-1]], 1)
+        b = self.gates.bias
+        layer = [
+            torch.cat([W, self.candidate_x.weight]),
+            torch.cat([U, self.candidate_h.weight]),
+            torch.cat([b, self.candidate_x.bias]),
+            torch.cat([torch.zeros_like(b), self.candidate_h.bias]),
+        ]
+        ys, h = torch.gru(xs, h, layer, True, 1, 0.0, self.training, False, False)
+        return ys, h[0]
