@@ -186,6 +186,50 @@ def plot(
         typer.echo(path)
 
 
+@app.command()
+def bench(
+    device: DeviceOption = "cpu",
+    repeats: Annotated[int, typer.Option(min=1, help="Of each measurement.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, nothing else.")] = False,
+) -> None:
+    """Measure the engines on this machine: whole training steps, both sides in turn, as ratios."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ntm.experiment import bench as measure
+    from ntm.experiment.models import find_device
+
+    chosen = find_device(device)
+    about = measure.about(chosen)
+    table = Table(
+        "config", "batch", "steps", "reference", "fused", "times faster", "torch.nn.LSTM",
+        "fused / LSTM", title=", ".join(f"{k} {v}" for k, v in about.items()),
+    )  # fmt: skip
+    rows = []
+    with Console(stderr=True).status("measuring") as status:
+        for row in measure.bench(chosen, repeats):
+            rows.append({**row._asdict(), "times_reference": row.times_reference,
+                         "lstm_times": row.lstm_times})  # fmt: skip
+            status.update(f"measured {row.config}, batch {row.batch}")
+            table.add_row(
+                row.config, str(row.batch), str(row.steps), _speed(row.batch, row.reference),
+                _speed(row.batch, row.fused), _ratio(row.times_reference),
+                _speed(row.batch, row.lstm), _ratio(row.lstm_times),
+            )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps({**about, "rows": rows}))
+    else:
+        Console().print(table)
+
+
+def _speed(batch: int, seconds: float | None) -> str:
+    return "-" if seconds is None else f"{batch / seconds:,.0f}/s"
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}x"
+
+
 _STATUS = {
     "solved": "solved",
     "budget": "budget used up, not solved,",

@@ -6,8 +6,27 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
+
+
+def flatten(module: nn.Module) -> nn.Parameter:
+    """All parameters of a module as one long vector, of which each becomes a view.
+
+    A step of an elementwise optimiser, the norm of the gradient and its clipping are then a few
+    operations on one vector instead of a few for each parameter: at batch 1 those took as long
+    as the kernels. The gradients are views of the vector's gradient, which is zeroed in place.
+    """
+    parameters = list(module.parameters())
+    flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    start = 0
+    for p in parameters:
+        end = start + p.numel()
+        p.data = flat.data[start:end].view_as(p)
+        p.grad = flat.grad[start:end].view_as(p)
+        start = end
+    return flat
 
 
 class GravesRMSprop(Optimizer):
@@ -36,20 +55,16 @@ class GravesRMSprop(Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         assert closure is None
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            for p in params:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
                 if not self.state[p]:
                     self.state[p] = {name: torch.zeros_like(p) for name in ("n", "g", "delta")}
-            grads = [p.grad for p in params]
-            n, g, delta = ([self.state[p][name] for p in params] for name in ("n", "g", "delta"))
+                n, g, delta = (self.state[p][name] for name in ("n", "g", "delta"))
 
-            torch._foreach_mul_(n, group["decay"])
-            torch._foreach_addcmul_(n, grads, grads, 1 - group["decay"])
-            torch._foreach_lerp_(g, grads, 1 - group["decay"])
-            deviation = torch._foreach_addcmul(n, g, g, -1)
-            torch._foreach_clamp_min_(deviation, 0)  # n >= g^2 but for rounding
-            torch._foreach_add_(deviation, group["eps"])
-            torch._foreach_sqrt_(deviation)
-            torch._foreach_mul_(delta, group["momentum"])
-            torch._foreach_addcdiv_(delta, grads, deviation, -group["lr"])
-            torch._foreach_add_(params, delta)
+                n.mul_(group["decay"]).addcmul_(p.grad, p.grad, value=1 - group["decay"])
+                g.lerp_(p.grad, 1 - group["decay"])
+                variance = torch.addcmul(n, g, g, value=-1).clamp_min_(0)  # < 0 by rounding alone
+                deviation = variance.add_(group["eps"]).sqrt_()
+                delta.mul_(group["momentum"]).addcdiv_(p.grad, deviation, value=-group["lr"])
+                p.add_(delta)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ntm.errors import NTMError
@@ -17,7 +17,7 @@ from ntm.experiment import score
 from ntm.experiment.config import AdamConfig, ClipConfig, Config, RMSpropConfig
 from ntm.experiment.evaluate import evaluate
 from ntm.experiment.models import load_weights, new_model
-from ntm.experiment.optim import GravesRMSprop
+from ntm.experiment.optim import GravesRMSprop, flatten
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.experiment.streams import Stream, numpy_generator
 from ntm.machine.model import Model
@@ -60,7 +60,8 @@ def train(
     """
     task, settings = config.task, config.train
     model = new_model(config, device)
-    optimizer = build_optimizer(config, model)
+    parameters = flatten(model)
+    optimizer = build_optimizer(config, parameters)
     rng = numpy_generator(config.seed, Stream.TRAINING)
     progress = Progress()
     if resume:
@@ -77,21 +78,16 @@ def train(
             group["lr"] = step_size(config, progress.sequences)
 
         episode = task.sample(rng, settings.batch).to(device)
-        logits, _ = model(episode.inputs)
-        nats = score.nats(logits, episode)
-        loss = nats.mean()
-        optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.get_total_norm(gradients(model))
+        logits, nats, norm = differentiate(model, parameters, episode)
         total, norm_value = nats.sum().item(), norm.item()
         if not (math.isfinite(total) and math.isfinite(norm_value)):
             raise NTMError(_diagnosis(run, model, episode, nats))
-        clip(model, settings.clip, norm)
+        clip(parameters, settings.clip, norm)
         optimizer.step()
 
         progress.sequences += settings.batch
         progress.seconds = time.perf_counter() - started
-        errors = score.bit_errors(logits.detach(), episode).sum().item()
+        errors = score.bit_errors(logits, episode).sum().item()
         _add(
             progress.interval,
             bits=total / math.log(2),
@@ -122,22 +118,33 @@ def train(
     return progress
 
 
-def build_optimizer(config: Config, model: Model) -> Optimizer:
-    """The optimiser that the config names."""
+def build_optimizer(config: Config, parameters: nn.Parameter) -> Optimizer:
+    """The optimiser that the config names, for the flattened parameters."""
     o = config.train.optimizer
     if isinstance(o, RMSpropConfig):
         return torch.optim.RMSprop(
-            model.parameters(), o.lr, o.alpha, o.eps, momentum=o.momentum, centered=o.centered
+            [parameters], o.lr, o.alpha, o.eps, momentum=o.momentum, centered=o.centered
         )
     if isinstance(o, AdamConfig):
         kind = torch.optim.AdamW if o.kind == "adamw" else torch.optim.Adam
-        return kind(model.parameters(), o.lr, o.betas, o.eps, o.weight_decay)
-    return GravesRMSprop(model.parameters(), o.lr, o.momentum, o.decay, o.eps)
+        return kind([parameters], o.lr, o.betas, o.eps, o.weight_decay)
+    return GravesRMSprop([parameters], o.lr, o.momentum, o.decay, o.eps)
 
 
-def gradients(model: Model) -> list[Tensor]:
-    """The gradients that there are."""
-    return [p.grad for p in model.parameters() if p.grad is not None]
+def differentiate(
+    model: Model, parameters: nn.Parameter, episode: Episode
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Fresh gradients, in place, of the mean cost of a sequence in nats.
+
+    Returns the logits [T, B, O], the cost of each sequence [B] and the gradient's norm.
+    """
+    assert parameters.grad is not None
+    parameters.grad.zero_()
+    logits, _ = model(episode.inputs)
+    nats = score.nats(logits, episode)
+    nats.mean().backward()
+    norm: Tensor = torch.linalg.vector_norm(parameters.grad)
+    return logits.detach(), nats.detach(), norm
 
 
 def step_size(config: Config, sequences: int) -> float:
@@ -152,14 +159,15 @@ def step_size(config: Config, sequences: int) -> float:
     return lr * (schedule.final + (1 - schedule.final) * share)
 
 
-def clip(model: Model, config: ClipConfig | None, norm: Tensor) -> None:
-    """Clips the gradients in place; ``norm`` is their total norm."""
+def clip(parameters: nn.Parameter, config: ClipConfig | None, norm: Tensor) -> None:
+    """Clips the gradient in place; ``norm`` is its norm."""
     if config is None:
         return
+    assert parameters.grad is not None
     if config.value is not None:
-        torch.nn.utils.clip_grad_value_(model.parameters(), config.value)
+        parameters.grad.clamp_(-config.value, config.value)
     if config.norm is not None:
-        torch.nn.utils.clip_grads_with_norm_(model.parameters(), config.norm, norm)
+        torch.nn.utils.clip_grads_with_norm_(parameters, config.norm, norm)
 
 
 def _validate(
@@ -230,17 +238,17 @@ def _restore(run: RunDir, model: Model, optimizer: Optimizer, rng: Any) -> Progr
 
 def _diagnosis(run: RunDir, model: Model, episode: Episode, nats: Tensor) -> str:
     """Where numbers first stopped being finite, and what is left of the run."""
-    bad = torch.nonzero(~torch.isfinite(nats))
-    if len(bad):
-        origin = first_non_finite(record(model, episode, int(bad[0])))
-        what = f"the loss is not finite; it arose in {origin or 'the cross-entropy'}"
+    bad = torch.nonzero(~nats.isfinite()).flatten().tolist()
+    what = "the loss" if bad else "the gradient"
+    for index in bad or range(min(len(nats), 8)):  # a gradient may break on a finite loss
+        if origin := first_non_finite(record(model, episode, index)):
+            break
     else:
-        names = [n for n, p in model.named_parameters() if p.grad is not None]
-        finite = [bool(torch.isfinite(g).all()) for g in gradients(model)]
-        broken = [name for name, good in zip(names, finite, strict=True) if not good]
-        what = f"the gradient is not finite; it arose in {', '.join(broken) or 'its norm'}"
+        gradients = {name: p.grad for name, p in model.named_parameters()}
+        broken = [n for n, g in gradients.items() if g is not None and not g.isfinite().all()]
+        origin = "the cross-entropy" if bad else ", ".join(broken) or "its norm"
     saved = run.load_checkpoint().state["progress"]["sequences"]
     return (
-        f"{run.path}: {what}. Training stopped; the checkpoint of {saved} sequences is kept. "
-        "A smaller train.optimizer.lr or a train.clip usually helps"
+        f"{run.path}: {what} is not finite; it arose in {origin}. Training stopped; "
+        f"the checkpoint of {saved} sequences is kept. A smaller train.optimizer.lr or a train.clip usually helps"
     )

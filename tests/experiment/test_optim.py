@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from ntm.experiment.optim import GravesRMSprop
+from ntm.experiment.optim import GravesRMSprop, flatten
 
 
 def test_it_follows_the_equations_of_graves_2013() -> None:
@@ -46,3 +46,29 @@ def test_parameters_without_a_gradient_stay() -> None:
     optimizer.step()
     assert torch.equal(still, torch.ones(3))
     assert (moved < 1).all()
+
+
+def test_flattened_parameters_train_as_they_would_one_by_one() -> None:
+    def module() -> torch.nn.Module:
+        generator = torch.Generator().manual_seed(2)
+        layers = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+        with torch.no_grad():
+            for p in layers.parameters():
+                p.normal_(generator=generator)
+        return layers
+
+    xs = torch.randn(5, 7, 3, generator=torch.Generator().manual_seed(4))
+    apart, together = module(), module()
+    flat = flatten(together)
+    one, other = GravesRMSprop(apart.parameters(), lr=0.1), GravesRMSprop([flat], lr=0.1)
+    for x in xs:
+        one.zero_grad()
+        apart(x).square().sum().backward()
+        one.step()
+        assert flat.grad is not None
+        flat.grad.zero_()
+        together(x).square().sum().backward()
+        other.step()
+    for a, b in zip(apart.parameters(), together.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    assert flat.numel() == sum(p.numel() for p in apart.parameters())
