@@ -88,12 +88,15 @@ def train(
     name = f"{resolved.task.kind}/{Path(config).stem}"
     where = run or Path("runs") / name / f"seed-{resolved.seed}"
     chosen = find_device(device)
-    if resume:
-        directory, resolved = continue_run(where, given)
-    else:
-        directory = start_run(where, resolved, chosen, shlex.join(["ntm", *sys.argv[1:]]))
-
+    command = shlex.join(["ntm", *sys.argv[1:]])
     console = Console(stderr=True, highlight=False)
+    if resume:
+        directory, resolved, changes = continue_run(where, given, chosen, command)
+        for change in changes:
+            console.print(f"resumed, but not bit for bit: {change}")
+    else:
+        directory = start_run(where, resolved, chosen, command)
+
     if not quiet:
         manifest = directory.manifest()
         console.print(f"{manifest['engine']} engine: {manifest['engine_reason']}")
@@ -288,6 +291,15 @@ def main() -> None:
     except NTMError as error:
         typer.echo(f"ntm: {error}", err=True)
         sys.exit(error.exit_code)
+    except (MemoryError, RuntimeError) as error:  # torch's own error is a RuntimeError
+        if not isinstance(error, MemoryError) and "allocate" not in str(error):
+            raise
+        typer.echo(
+            "ntm: not enough memory: fewer model.memory.slots, a smaller train.batch or shorter "
+            f"sequences need less ({str(error).strip().splitlines()[-1]})",
+            err=True,
+        )
+        sys.exit(1)
 
 
 if __name__ == "__main__":

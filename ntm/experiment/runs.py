@@ -17,6 +17,7 @@ from ntm.experiment.config import Config, load_config, to_dict
 from ntm.experiment.evaluate import state_size
 from ntm.experiment.models import choose_engine, new_model
 from ntm.experiment.rundir import FORMAT, RunDir
+from ntm.machine.model import Model
 
 #: Settings that a run may be given anew when it is resumed: those that only say when to stop.
 EXTENDABLE = {"train.sequences", "train.solved_bits"}
@@ -25,34 +26,33 @@ EXTENDABLE = {"train.sequences", "train.solved_bits"}
 def start_run(path: Path, config: Config, device: torch.device, command: str) -> RunDir:
     """The folder of a new run, with its config and its manifest."""
     model = new_model(config, device)  # before the folder is made: one that cannot be leaves none
-    engine, reason = choose_engine(config, model)
-    parts = {name: _count(module) for name, module in model.core.named_children()}
+    size = state_size(model)
     run = RunDir.create(path, config)
     run.update_manifest(
         format=FORMAT,
         status="running",
         command=command,
-        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        started=_now(),
         seed=config.seed,
-        device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
-        engine=engine,
-        engine_reason=reason,
-        threads=torch.get_num_threads(),
+        **_circumstances(config, model),
         parameters=_count(model),
-        parameters_by_part={**parts, "readout": _count(model.readout)},
-        state_size=state_size(model),
-        versions={
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("ntm-suite", "torch", "numpy")},
+        parameters_by_part={
+            **{name: _count(module) for name, module in model.core.named_children()},
+            "readout": _count(model.readout),
         },
-        machine=f"{platform.machine()} {platform.system()}",
-        commit=_commit(),
+        state_size=size,
     )
     return run
 
 
-def continue_run(path: Path, settings: Iterable[str]) -> tuple[RunDir, Config]:
-    """An existing run and its own config, in which only ``EXTENDABLE`` settings may change."""
+def continue_run(
+    path: Path, settings: Iterable[str], device: torch.device, command: str
+) -> tuple[RunDir, Config, list[str]]:
+    """An existing run and its own config, in which only ``EXTENDABLE`` settings may change.
+
+    Also returns which circumstances have changed: with the same ones, the run goes on bit for bit
+    as if it had not stopped.
+    """
     run = RunDir.open(path)
     settings = list(settings)
     before, config = run.config(), load_config(run.config_file, settings)
@@ -66,7 +66,39 @@ def continue_run(path: Path, settings: Iterable[str]) -> tuple[RunDir, Config]:
         )
     if changed:
         run.save_config(config)
-    return run, config
+
+    manifest, now = run.manifest(), _circumstances(config, new_model(config, device))
+    was = {key: manifest.get(key) for key in now}
+    other = [f"{k} was {was[k]}, is {now[k]}" for k in _BIT_FOR_BIT if was[k] not in (None, now[k])]
+    resumed = [*manifest.get("resumed", []), {"command": command, "started": _now()}]
+    run.update_manifest(status="running", resumed=resumed, **now)
+    return run, config, other
+
+
+#: The circumstances on which the last bits of a run depend.
+_BIT_FOR_BIT = ("engine", "device", "threads", "versions", "machine")
+
+
+def _circumstances(config: Config, model: Model) -> dict[str, Any]:
+    """Where and with what a run runs."""
+    engine, reason = choose_engine(config, model)
+    device = model.readout.weight.device
+    return {
+        "engine": engine,
+        "engine_reason": reason,
+        "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in ("ntm-suite", "torch", "numpy")},
+        },
+        "machine": f"{platform.machine()} {platform.system()}",
+        "commit": _commit(),
+    }
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _count(module: torch.nn.Module) -> int:

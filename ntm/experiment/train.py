@@ -64,7 +64,7 @@ def train(
     optimizer = build_optimizer(config, parameters)
     rng = numpy_generator(config.seed, Stream.TRAINING)
     progress = Progress()
-    if resume:
+    if resume and run.last_file.exists():  # a run can be killed before its first checkpoint
         progress = _restore(run, model, optimizer, rng)
         if progress.best_bits is not None and progress.best_bits < settings.solved_bits:
             return progress
@@ -250,5 +250,6 @@ def _diagnosis(run: RunDir, model: Model, episode: Episode, nats: Tensor) -> str
     saved = run.load_checkpoint().state["progress"]["sequences"]
     return (
         f"{run.path}: {what} is not finite; it arose in {origin}. Training stopped; "
-        f"the checkpoint of {saved} sequences is kept. A smaller train.optimizer.lr or a train.clip usually helps"
+        f"the checkpoint of {saved} sequences is kept. A smaller train.optimizer.lr or a "
+        "train.clip usually helps"
     )

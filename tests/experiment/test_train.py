@@ -145,7 +145,9 @@ def test_a_solved_run_stays_as_it_is_until_more_is_asked_of_it(tmp_path: Path) -
     before = run.last_file.read_bytes()
     assert train(run, config, CPU, Watch(), resume=True).status == "solved"
     assert run.last_file.read_bytes() == before
-    run, config = continue_run(run.path, ["train.solved_bits=0", "train.sequences=90"])
+    settings = ["train.solved_bits=0", "train.sequences=90"]
+    run, config, changes = continue_run(run.path, settings, CPU, "ntm train --resume")
+    assert changes == []
     assert train(run, config, CPU, Watch(), resume=True).sequences == 90
     assert run.config().train.sequences == 90
 
@@ -153,9 +155,27 @@ def test_a_solved_run_stays_as_it_is_until_more_is_asked_of_it(tmp_path: Path) -
 def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", small_config())
     with pytest.raises(UsageError, match=r"train\.optimizer\.lr is 0\.001 there and 0\.5 here"):
-        continue_run(run.path, ["train.optimizer.lr=0.5"])
+        continue_run(run.path, ["train.optimizer.lr=0.5"], CPU, "")
     with pytest.raises(UsageError, match="no run here"):
-        continue_run(tmp_path / "nothing", [])
+        continue_run(tmp_path / "nothing", [], CPU, "")
+
+
+def test_a_run_resumed_under_other_circumstances_says_so(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run", small_config())
+    run.update_manifest(threads=97, versions={"python": "2.7"})
+    _, _, changes = continue_run(run.path, [], CPU, "ntm train --resume")
+    assert changes[0] == f"threads was 97, is {torch.get_num_threads()}"
+    assert changes[1].startswith("versions was {'python': '2.7'}")
+    assert len(changes) == 2
+    assert run.manifest()["threads"] == torch.get_num_threads()
+    assert run.manifest()["resumed"][0]["command"] == "ntm train --resume"
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
+    config = small_config()
+    run = new_run(tmp_path / "run", config)
+    assert not run.last_file.exists()
+    assert train(run, config, CPU, Watch(), resume=True).sequences == 60
 
 
 def test_the_seed_decides_everything(tmp_path: Path) -> None:
