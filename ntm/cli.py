@@ -87,7 +87,7 @@ def train(
     resolved = load_config(config, given)
     name = f"{resolved.task.kind}/{Path(config).stem}"
     where = run or Path("runs") / name / f"seed-{resolved.seed}"
-    chosen = find_device(device)
+    chosen = find_device(device, resolved)
     command = shlex.join(["ntm", *sys.argv[1:]])
     console = Console(stderr=True, highlight=False)
     if resume:
@@ -139,7 +139,8 @@ def evaluate(
     from ntm.experiment.models import find_device, load_model
     from ntm.experiment.rundir import RunDir
 
-    model, config = load_model(RunDir.open(run), find_device(device), slots)
+    directory = RunDir.open(run)
+    model, config = load_model(directory, find_device(device, directory.config()), slots)
     task = with_settings(config.task, task_settings(settings or ()))
     scores = score(model, task, episodes, seed)
     memory = config.model.memory
@@ -200,9 +201,10 @@ def bench(
     from rich.table import Table
 
     from ntm.experiment import bench as measure
+    from ntm.experiment.config import load_config
     from ntm.experiment.models import find_device
 
-    chosen = find_device(device)
+    chosen = find_device(device, load_config("copy/ntm-lstm"))
     about = measure.about(chosen)
     table = Table(
         "config", "batch", "steps", "reference", "fused", "times faster", "torch.nn.LSTM",

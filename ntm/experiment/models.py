@@ -70,11 +70,18 @@ def load_weights(model: Model, checkpoint: Checkpoint, where: Path) -> None:
     model.load_state_dict(given)
 
 
-def find_device(name: str) -> torch.device:
-    """``auto`` is the GPU where there is one."""
+def find_device(name: str, config: Config) -> torch.device:
+    """The device that ``--device`` means.
+
+    ``auto`` is the GPU where there is one, but for an NTM at work on the fused engine: a step of
+    it is some hundred small operations, which take a GPU longer to launch than the CPU to do.
+    """
     if name not in ("auto", "cpu", "cuda"):
         raise UsageError(f"--device {name}: should be auto, cpu or cuda")
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise UsageError("--device cuda: torch sees no CUDA GPU here; --device cpu runs anywhere")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
+    if name == "auto" and available:
+        on_cpu = getattr(new_model(config).core, "engine", None)
+        return torch.device("cpu" if on_cpu == "fused" else "cuda")
+    return torch.device("cpu" if name == "auto" else name)
