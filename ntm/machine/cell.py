@@ -78,6 +78,8 @@ class NTMCell(Core):
         self.r0 = nn.Parameter(torch.zeros(R, W))
         #: What runs whole sequences; ``ntm.machine.engine.select`` says which can.
         self.engine: Literal["reference", "fused"] = "reference"
+        #: Steps between the states that training keeps; None keeps them all (fused engine).
+        self.segment: int | None = None
 
     def initial_state(self, batch: int) -> NTMState:
         memory = self.r0.new_full((batch, self.slots, self.width), INITIAL_MEMORY)
@@ -112,7 +114,7 @@ class NTMCell(Core):
         if self.engine == "fused":
             from ntm.machine.fused import unroll  # imports Numba
 
-            return unroll(self, xs, state)
+            return unroll(self, xs, state, self.segment)
         return super().unroll(xs, state)
 
     def emit(self, h: Tensor) -> tuple[Tensor, ...]:

@@ -1,0 +1,19 @@
+"""Whole-sequence kernels for the CPU: what the reference computes, many times faster.
+
+Importing this package imports Numba. ``ntm.machine.engine`` decides whether it is used.
+
+    math.py         exp, log, tanh that vectorise
+    products.py     the two small matrix products
+    heads.py        the memory part of a step, equations 2-9, and its derivative
+    controllers.py  what each controller gives: its step, the derivative, its matrix
+    kernel.py       the loop over time, forward and backward
+    plan.py         a machine's sizes, places and parameters
+    workspace.py    the arrays, kept from call to call
+    threads.py      the batch shared out among threads
+    sequence.py     the autograd function
+"""
+
+from ntm.machine.fused.controllers import KINDS
+from ntm.machine.fused.sequence import unroll
+
+__all__ = ["KINDS", "unroll"]

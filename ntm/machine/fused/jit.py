@@ -1,0 +1,93 @@
+"""How the kernels are compiled, cached between processes, and announced."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+import numba.extending
+from numba.core.caching import FunctionCache
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+log = logging.getLogger("ntm")
+
+_COMMON = {
+    "nogil": True,
+    "error_model": "numpy",
+    "_nrt": False,  # nothing is allocated, so no references need counting: 5 ns for each row
+}
+
+#: Sums may be reordered and products fused, so that loops vectorise; NaN and infinity keep
+#: their meaning, because the guards of the addressing rest on it.
+FAST: dict[str, Any] = {**_COMMON, "fastmath": {"reassoc", "contract", "nsz"}}
+
+#: No reassociation.
+EXACT: dict[str, Any] = {**_COMMON, "fastmath": {"contract", "nsz"}}
+
+#: Of the source of the whole package: Numba itself notices a change only in the file that
+#: holds the cached function, and would go on running the old kernel when another one changes.
+_SOURCE = hashlib.sha256(
+    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+).hexdigest()
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]  # Numba has no types
+    """Numba's cache on disk, which also says what is being compiled and how long it took."""
+
+    _started = 0.0
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        return (*super()._index_key(sig, codegen), _SOURCE)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = super().load_overload(sig, target_context)
+        if found is None:
+            log.info("compiling the fused %s kernel (once; it is kept)", self._py_func.__name__)
+            self._started = time.perf_counter()
+        return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        super().save_overload(sig, data)
+        seconds = time.perf_counter() - self._started
+        log.info("compiled the fused %s kernel in %.1f s", self._py_func.__name__, seconds)
+
+
+def kernel(function: F) -> F:
+    """An entry point: called from Python without holding the GIL, compiled code kept on disk."""
+    dispatcher: Any = numba.njit(**FAST)(function)
+    try:
+        dispatcher._cache = _Cache(function)
+    except RuntimeError as error:  # no directory can be written to
+        log.info("the fused kernels cannot be kept between processes: %s", error)
+    compiled: F = dispatcher
+    return compiled
+
+
+def part(function: F) -> F:
+    """What a kernel calls."""
+    compiled: F = numba.njit(**FAST)(function)
+    return compiled
+
+
+def inlined(function: F) -> F:
+    """What a kernel calls and gets an array from: only a function of its own cannot return one."""
+    compiled: F = numba.njit(**FAST, inline="always")(function)
+    return compiled
+
+
+def exact(function: F) -> F:
+    """What a kernel calls, where (x + c) - c must stay what it says."""
+    compiled: F = numba.njit(**EXACT)(function)
+    return compiled
+
+
+def native(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What a kernel calls, written in LLVM's own language; its first argument is Numba's."""
+    compiled: Callable[..., Any] = numba.extending.intrinsic(function)
+    return compiled
