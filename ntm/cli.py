@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import sys
@@ -288,6 +289,9 @@ def _print_scores(scores: Scores, title: str) -> None:
 
 def main() -> None:
     """Runs the command line; a mistake that the user can mend is one message, no traceback."""
+    # OpenMP's threads spin while they wait, and take the cores from the engine's own. Read when
+    # torch is imported, which happens in the commands.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except NTMError as error:

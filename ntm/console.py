@@ -73,7 +73,7 @@ class TrainingConsole:
             )
         elif time.monotonic() - self._last_line > 1:  # a line per interval, at most one a second
             self._last_line = time.monotonic()
-            self._console.print(f"{row['sequences']:,.0f} sequences: {text}")
+            self._console.print(f"{row['sequences']:,.0f} sequences: {text}", soft_wrap=True)
 
     def validated(self, row: dict[str, float]) -> None:
         self._validation = f", validation {row['bits']:.3f} bits"
