@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import signal
@@ -92,9 +93,9 @@ def train(
     command = shlex.join(["ntm", *sys.argv[1:]])
     console = Console(stderr=True, highlight=False)
     if resume:
-        directory, resolved, changes = continue_run(where, given, chosen, command)
-        for change in changes:
-            console.print(f"resumed, but not bit for bit: {change}")
+        directory, resolved, notes = continue_run(where, given, resolved, chosen, command)
+        for note in notes:
+            console.print(note, soft_wrap=True)
     else:
         directory = start_run(where, resolved, chosen, command)
 
@@ -103,10 +104,20 @@ def train(
         console.print(f"{manifest['engine']} engine: {manifest['engine_reason']}")
 
     stop = _StopOnSignal()
-    with stop, TrainingConsole(console, resolved.train.sequences, quiet) as watcher:
+    with (
+        directory.lock(),
+        stop,
+        TrainingConsole(console, resolved.train.sequences, quiet) as watcher,
+    ):
         try:
             progress = train_run(directory, resolved, chosen, watcher, resume, stop.requested)
-        except NTMError:
+        except KeyboardInterrupt:  # the second one
+            directory.update_manifest(status="killed")
+            raise NTMError(
+                f"{directory.path}: stopped at once; --resume goes on from the last checkpoint",
+                exit_code=130,
+            ) from None
+        except Exception:
             directory.update_manifest(status="failed")
             raise
     directory.update_manifest(
@@ -146,9 +157,13 @@ def evaluate(
     scores = score(model, task, episodes, seed)
     memory = config.model.memory
     if as_json:
-        typer.echo(json.dumps({**scores.summary(), "slots": memory.slots if memory else None}))
+        data = {**scores.summary(), "slots": memory.slots if memory else None}
+        typer.echo(json.dumps(data, allow_nan=False))
         return
-    _print_scores(scores, f"{run}, {memory.slots} slots" if memory else str(run))
+    weights = directory.load_best().state
+    title = f"{run} ({directory.manifest().get('status', 'of unknown status')}), weights of "
+    title += f"{weights.get('sequences', weights.get('progress', {}).get('sequences')):,} sequences"
+    _print_scores(scores, f"{title}, {memory.slots} slots" if memory else title)
 
 
 @app.command()
@@ -177,8 +192,11 @@ def plot(
     conditions = ", ".join(f"{name} {int(v[0])}" for name, v in episode.conditions.items())
     memory = f", {config.model.memory.slots} slots" if config.model.memory else ""
     title = f"{config.task.kind}: {conditions}{memory} ({directory.path})"
-    suffix = "".join(f"-{name}-{int(v[0])}" for name, v in episode.conditions.items())
-    picture = directory.plots / f"memory{suffix}.png"
+    options = {**{name: int(v[0]) for name, v in episode.conditions.items()}}
+    options |= {"slots": slots} if slots else {}
+    options |= {"seed": seed} if seed else {}
+    picture = directory.picture("memory", options)
+    curve_picture = directory.picture("learning_curve")
     plots.save(plots.memory_figure(trace, title), picture)
     curve = plots.learning_curve(
         directory.rows(directory.metrics_file),
@@ -186,8 +204,8 @@ def plot(
         str(directory.path),
         config.train.solved_bits,
     )
-    plots.save(curve, directory.plots / "learning_curve.png")
-    for path in (directory.plots / "learning_curve.png", picture, directory.trace_file):
+    plots.save(curve, curve_picture)
+    for path in (curve_picture, picture, directory.trace_file):
         typer.echo(path)
 
 
@@ -271,7 +289,8 @@ def _print_scores(scores: Scores, title: str) -> None:
     from rich.table import Table
 
     columns = ("episodes", "bits", "floor", "bit_errors", "exact")
-    table = Table("condition", *columns, title=title, title_justify="left")
+    typer.echo(title)
+    table = Table("condition", *columns)
     for column in table.columns[1:]:
         column.justify = "right"
 
@@ -287,22 +306,35 @@ def _print_scores(scores: Scores, title: str) -> None:
     Console().print(table)
 
 
+class _ToStandardError(logging.Handler):
+    """Says what is logged, such as that a kernel is being compiled."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(record.getMessage(), err=True)
+
+
 def main() -> None:
     """Runs the command line; a mistake that the user can mend is one message, no traceback."""
     # OpenMP's threads spin while they wait, and take the cores from the engine's own. Read when
     # torch is imported, which happens in the commands.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    log = logging.getLogger("ntm")
+    log.setLevel(logging.INFO)
+    log.handlers = [_ToStandardError()]
     try:
         app()
     except NTMError as error:
         typer.echo(f"ntm: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # standard output is full, or was closed
+        sys.stderr.write(f"ntm: {error}\n")
+        sys.exit(1)
     except (MemoryError, RuntimeError) as error:  # torch's own error is a RuntimeError
         if not isinstance(error, MemoryError) and "allocate" not in str(error):
             raise
         typer.echo(
-            "ntm: not enough memory: fewer model.memory.slots, a smaller train.batch or shorter "
-            f"sequences need less ({str(error).strip().splitlines()[-1]})",
+            "ntm: not enough memory: a smaller model, a smaller train.batch or shorter sequences "
+            f"need less ({str(error).strip().splitlines()[-1]})",
             err=True,
         )
         sys.exit(1)

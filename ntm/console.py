@@ -6,21 +6,8 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
-
-
-class _TimeLeft(ProgressColumn):
-    """To the end of the budget, at the present speed; a solved run stops before."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.fields["speed"]
-        if not speed or task.total is None:
-            return Text("budget ends in -:--")
-        left = int((task.total - task.completed) / speed)
-        hours, minutes = left // 3600, left // 60 % 60
-        clock = f"{hours}:{minutes:02}:{left % 60:02}" if hours else f"{minutes}:{left % 60:02}"
-        return Text(f"budget ends in {clock}")
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 
 class TrainingConsole:
@@ -34,16 +21,16 @@ class TrainingConsole:
         self._validation = ""
         self._previous: tuple[float, float] | None = None
         self._last_line = 0.0
+        bar = [BarColumn(bar_width=20)] if console.width >= 110 else []
         self._progress = Progress(
             TextColumn("{task.completed:,.0f} sequences"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}"),
-            _TimeLeft(),
+            *bar,
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
             console=console,
             auto_refresh=False,
             transient=True,
         )
-        self._task = self._progress.add_task("starting", total=budget, speed=0.0)
+        self._task = self._progress.add_task("starting", total=budget)
 
     def __enter__(self) -> TrainingConsole:
         if self._live:
@@ -62,24 +49,31 @@ class TrainingConsole:
     def reported(self, row: dict[str, float]) -> None:
         if self._quiet:
             return
-        speed = self._speed(row)
-        text = (
-            f"{row['bits']:.3f} bits, {row['bit_errors']:.2f} wrong, {speed:,.0f} sequences/s"
-            f"{self._validation}"
-        )
+        text = f"{row['bits']:.3f} bits, {row['bit_errors']:.1f} wrong{self._validation}"
+        if speed := self._speed(row):
+            left = _clock((self._budget - row["sequences"]) / speed)
+            text += f", {speed:,.0f}/s, {left} left"
         if self._live:
             self._progress.update(
-                self._task, completed=row["sequences"], description=text, speed=speed, refresh=True
+                self._task, completed=row["sequences"], description=text, refresh=True
             )
         elif time.monotonic() - self._last_line > 1:  # a line per interval, at most one a second
             self._last_line = time.monotonic()
             self._console.print(f"{row['sequences']:,.0f} sequences: {text}", soft_wrap=True)
 
     def validated(self, row: dict[str, float]) -> None:
-        self._validation = f", validation {row['bits']:.3f} bits"
+        self._validation = f", validation {row['bits']:.3f}"
 
     def _speed(self, row: dict[str, float]) -> float:
-        """Sequences per second since the last report; a resumed run starts afresh."""
-        previous = self._previous or (0.0, 0.0)
-        self._previous = (row["sequences"], row["seconds"])
+        """Sequences per second since the last report; of a resumed run's first one unknown."""
+        previous, self._previous = self._previous, (row["sequences"], row["seconds"])
+        if previous is None:
+            return 0.0
         return (row["sequences"] - previous[0]) / max(row["seconds"] - previous[1], 1e-9)
+
+
+def _clock(seconds: float) -> str:
+    """Until the budget is used up; a run that is solved stops before."""
+    hours, minutes = int(seconds) // 3600, int(seconds) // 60 % 60
+    rest = f"{minutes:02}:{int(seconds) % 60:02}" if hours else f"{minutes}:{int(seconds) % 60:02}"
+    return f"{hours}:{rest}" if hours else rest

@@ -61,17 +61,24 @@ class Task(ABC):
         return torch.zeros(episode.mask.shape[1])
 
 
+#: No range goes further: it is beyond any machine, and far from what overflows.
+LONGEST = 10**9
+
+
 def _as_range(value: Any) -> Any:
     """7 -> (7, 7), so that ``--set task.length=7`` means exactly 7; a YAML list -> a tuple."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return (value, value)
-    return tuple(value) if isinstance(value, list) else value
+    whole = value if isinstance(value, list | tuple) else [value, value]
+    if len(whole) != 2 or any(isinstance(n, bool) or not isinstance(n, int) for n in whole):
+        raise ValueError(f"should be a whole number or [low, high], not {value}")
+    return tuple(whole)
 
 
 def _check_range(value: tuple[int, int]) -> tuple[int, int]:
     low, high = value
-    if not 1 <= low <= high:
-        raise ValueError(f"should be [low, high] with 1 <= low <= high, not [{low}, {high}]")
+    if not 1 <= low <= high <= LONGEST:
+        raise ValueError(
+            f"should be [low, high] with 1 <= low <= high <= {LONGEST:,}, not [{low}, {high}]"
+        )
     return value
 
 

@@ -84,12 +84,14 @@ def test_from_config_to_pictures(ntm: Terminal) -> None:
 
     scored = ntm("evaluate", RUN, "--episodes", 30)
     assert scored.code == 0
+    assert f"{RUN} (budget), weights of " in scored.out.splitlines()[0]
+    assert " sequences, 9 slots" in scored.out.splitlines()[0]
     assert all(f"length {n}" in scored.out for n in (1, 2, 3))
 
     drawn = ntm("plot", RUN, "--slots", 12)
     assert drawn.code == 0
     paths = drawn.out.split()
-    assert paths == [f"{RUN}/plots/learning_curve.png", f"{RUN}/plots/memory-length-3.png",
+    assert paths == [f"{RUN}/plots/learning_curve.png", f"{RUN}/plots/memory-length-3-slots-12.png",
                      f"{RUN}/trace.npz"]  # fmt: skip
     assert all(Path(p).stat().st_size > 1000 for p in paths)
 
@@ -110,8 +112,8 @@ def test_json_is_one_object_and_nothing_else(ntm: Terminal) -> None:
 
 
 def test_quiet_shows_no_progress_and_lines_stand_in_for_the_bar(ntm: Terminal) -> None:
-    assert "sequences/s" in ntm("train", "small.yaml").err
-    assert "sequences/s" not in ntm("train", "small.yaml", "--seed", 2, "--quiet").err
+    assert "5 sequences: " in ntm("train", "small.yaml").err
+    assert "5 sequences: " not in ntm("train", "small.yaml", "--seed", 2, "--quiet").err
 
 
 def test_a_seed_of_its_own_gets_a_folder_of_its_own(ntm: Terminal) -> None:
@@ -174,6 +176,46 @@ def test_mistakes_with_a_run(ntm: Terminal) -> None:
         broken = ntm(command, RUN)
         assert broken.code == 1
         assert "best.safetensors: not a readable checkpoint" in broken.err
+
+
+def test_resume_says_what_it_keeps(ntm: Terminal) -> None:
+    ntm("train", "small.yaml", "--set", "train.batch=2", "--run", "r")
+    resumed = ntm("train", "small.yaml", "--run", "r", "--resume")
+    assert resumed.code == 0
+    assert "the run keeps its own settings, in which train.batch differ" in resumed.err
+
+
+def test_a_damaged_checkpoint_is_not_resumed_and_changes_nothing(ntm: Terminal) -> None:
+    ntm("train", "small.yaml")
+    (RUN / "checkpoint" / "last.safetensors").write_bytes(b"broken")
+    before = [(RUN / name).read_bytes() for name in ("config.yaml", "manifest.json")]
+    broken = ntm("train", "small.yaml", "--resume", "--set", "train.sequences=77")
+    assert broken.code == 1
+    assert "last.safetensors: not a readable checkpoint" in broken.err
+    assert [(RUN / name).read_bytes() for name in ("config.yaml", "manifest.json")] == before
+    (RUN / "checkpoint" / "last.safetensors").unlink()
+    missing = ntm("train", "small.yaml", "--resume")
+    assert missing.code == 1
+    assert "last.safetensors: is missing" in missing.err
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "eval.csv", "manifest.json"])
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"foo,bar\n1,2\n"])
+def test_a_damaged_file_of_a_run_is_named(ntm: Terminal, name: str, content: bytes) -> None:
+    ntm("train", "small.yaml")
+    (RUN / name).write_bytes(content)
+    drawn = ntm("plot", RUN) if name.endswith("csv") else ntm("train", "small.yaml", "--resume")
+    assert drawn.code == 1
+    assert name in drawn.err
+
+
+def test_two_processes_cannot_train_in_one_run(ntm: Terminal) -> None:
+    ntm("train", "small.yaml")
+    with RunDir.open(RUN).lock():
+        second = ntm("train", "small.yaml", "--resume", "--set", "train.sequences=60")
+    assert second.code == 2
+    assert "another process is training here" in second.err
+    assert ntm("train", "small.yaml", "--resume", "--set", "train.sequences=60").code == 0
 
 
 def test_ctrl_c_saves_exits_130_and_resumes_bit_for_bit(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import re
@@ -22,7 +23,7 @@ from tasks import AnyTask, Task
 STRICT = ConfigDict(extra="forbid", strict=True)
 SHIPPED = Path(configs.__file__).parent
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -152,10 +153,11 @@ def parse_config(raw: dict[str, Any], source: str) -> Config:
 def find_config(source: str | Path) -> Path:
     """The file that a CONFIG argument means."""
     path = Path(source)
-    if path.is_file():
-        return path
+    with contextlib.suppress(OSError):  # a name that no file system takes
+        if path.is_file():
+            return path
     shipped = SHIPPED / f"{source}.yaml"
-    if not path.is_absolute() and ".." not in path.parts and shipped.is_file():
+    if str(source) in shipped_configs():
         return shipped
     near = difflib.get_close_matches(str(source), shipped_configs(), n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else "; ntm list shows the shipped ones"
@@ -233,6 +235,13 @@ def _apply(raw: dict[str, Any], key: str, value: Any) -> None:
 
 class _Loader(yaml.SafeLoader):
     """YAML in which 1e-4 is a number (as in YAML 1.2), and a key that stands twice is an error."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(
+                None, None, "a config has no use for aliases", self.get_mark()
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

@@ -47,7 +47,6 @@ class RunDir:
         self.last_file = self.path / "checkpoint" / "last.safetensors"
         self.best_file = self.path / "checkpoint" / "best.safetensors"
         self.trace_file = self.path / "trace.npz"
-        self.plots = self.path / "plots"
 
     @classmethod
     def create(cls, path: str | Path, config: Config) -> RunDir:
@@ -88,12 +87,19 @@ class RunDir:
             return {}
         except (OSError, ValueError) as error:
             raise NTMError(f"{self.manifest_file}: cannot be read: {error}") from None
-        return data if isinstance(data, dict) else {}
+        if not isinstance(data, dict) or not isinstance(data.get("resumed", []), list):
+            raise NTMError(f"{self.manifest_file}: is not a run's manifest")
+        return data
 
     def update_manifest(self, **entries: Any) -> None:
         """Sets entries of the manifest; the others stay."""
         data = {**self.manifest(), **entries}
         self.write(self.manifest_file, json.dumps(data, indent=2) + "\n")
+
+    def picture(self, name: str, options: dict[str, int] | None = None) -> Path:
+        """Where a picture goes; other options give another one, so that none is overwritten."""
+        suffix = "".join(f"-{key}-{value}" for key, value in (options or {}).items())
+        return self.path / "plots" / f"{name}{suffix}.png"
 
     def write(self, file: Path, content: str | bytes) -> None:
         """Whole or not at all: written beside the file, synced, then renamed over it."""
@@ -113,6 +119,21 @@ class RunDir:
                     os.unlink(temporary)
                 raise
 
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other processes from training here; the system drops it if this one dies."""
+        try:
+            import fcntl
+        except ImportError:  # Windows has none
+            yield
+            return
+        with _writing(self.path), (self.path / ".lock").open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"{self.path}: another process is training here") from None
+            yield
+
     # Tables
 
     def append(self, file: Path, row: dict[str, Any]) -> None:
@@ -127,18 +148,35 @@ class RunDir:
         """The rows of a table, as numbers. A row cut off in the middle is left out."""
         try:
             with file.open(encoding="utf-8", newline="") as stream:
-                return list(_numbers(csv.DictReader(stream)))
+                reader = csv.DictReader(stream)
+                if reader.fieldnames and not {"sequences", "bits"} <= set(reader.fieldnames):
+                    raise NTMError(f"{file}: is no table of a run: it has no column named bits")
+                return list(_numbers(reader))
         except FileNotFoundError:
             return []
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise NTMError(f"{file}: cannot be read: {error}") from None
+
+    def has_started(self) -> bool:
+        """Whether there is a checkpoint; a run can be killed before its first one.
+
+        A run that has got further and lost it is not started over, which would lose the rest.
+        """
+        if self.last_file.exists():
+            return True
+        if self.best_file.exists() or self.metrics_file.exists():
+            raise NTMError(f"{self.last_file}: is missing, so the run cannot be resumed")
+        return False
 
     def truncate(self, sequences: int) -> None:
         """Drops rows later than a checkpoint, which the resumed run will write again."""
         for file in (self.metrics_file, self.validation_file):
             if not file.exists():
                 continue
-            text = file.read_text(encoding="utf-8")
+            try:
+                text = file.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise NTMError(f"{file}: cannot be read: {error}") from None
             header, *lines = text.splitlines(keepends=True) or [""]
             width = header.count(",")
             kept = [header]

@@ -17,6 +17,7 @@ from ntm.experiment.config import Config, load_config, to_dict
 from ntm.experiment.evaluate import state_size
 from ntm.experiment.models import choose_engine, new_model
 from ntm.experiment.rundir import FORMAT, RunDir
+from ntm.experiment.streams import Stream, numpy_generator
 from ntm.machine.model import Model
 
 #: Settings that a run may be given anew when it is resumed: those that only say when to stop.
@@ -27,6 +28,7 @@ def start_run(path: Path, config: Config, device: torch.device, command: str) ->
     """The folder of a new run, with its config and its manifest."""
     model = new_model(config, device)  # before the folder is made: one that cannot be leaves none
     size = state_size(model)
+    config.task.sample(numpy_generator(config.seed, Stream.TRAINING), config.train.batch)
     run = RunDir.create(path, config)
     run.update_manifest(
         format=FORMAT,
@@ -46,12 +48,13 @@ def start_run(path: Path, config: Config, device: torch.device, command: str) ->
 
 
 def continue_run(
-    path: Path, settings: Iterable[str], device: torch.device, command: str
+    path: Path, settings: Iterable[str], given: Config, device: torch.device, command: str
 ) -> tuple[RunDir, Config, list[str]]:
     """An existing run and its own config, in which only ``EXTENDABLE`` settings may change.
 
-    Also returns which circumstances have changed: with the same ones, the run goes on bit for bit
-    as if it had not stopped.
+    Also returns what a user should know: settings of the ``given`` config that the run has
+    otherwise, and circumstances that have changed. With the same circumstances, the run goes on
+    bit for bit as if it had not stopped.
     """
     run = RunDir.open(path)
     settings = list(settings)
@@ -64,15 +67,24 @@ def continue_run(
             f"{run.path}: a resumed run keeps its settings, but {key} is {old.get(key)} there "
             f"and {new.get(key)} here; only {' and '.join(sorted(EXTENDABLE))} may change"
         )
+    if run.has_started():
+        run.load_checkpoint()  # before anything is written: it may be damaged
     if changed:
         run.save_config(config)
 
+    asked = _flat(to_dict(given))
+    kept = sorted(k for k in new.keys() | asked.keys() if new.get(k) != asked.get(k))
+    notes = [f"the run keeps its own settings, in which {', '.join(kept)} differ"] if kept else []
     manifest, now = run.manifest(), _circumstances(config, new_model(config, device))
     was = {key: manifest.get(key) for key in now}
-    other = [f"{k} was {was[k]}, is {now[k]}" for k in _BIT_FOR_BIT if was[k] not in (None, now[k])]
+    notes += [
+        f"not bit for bit as if it had not stopped: {k} was {was[k]}, is {now[k]}"
+        for k in _BIT_FOR_BIT
+        if was[k] not in (None, now[k])
+    ]
     resumed = [*manifest.get("resumed", []), {"command": command, "started": _now()}]
     run.update_manifest(status="running", resumed=resumed, **now)
-    return run, config, other
+    return run, config, notes
 
 
 #: The circumstances on which the last bits of a run depend.

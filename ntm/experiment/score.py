@@ -22,6 +22,6 @@ def bits(logits: Tensor, episode: Episode) -> Tensor:
 
 
 def bit_errors(logits: Tensor, episode: Episode) -> Tensor:
-    """[B]: scored outputs on the wrong side of one half."""
-    wrong = (logits > 0) != (episode.targets > 0.5)
+    """[B]: scored outputs on the wrong side of one half; one that is no number is wrong."""
+    wrong = ((logits > 0) != (episode.targets > 0.5)) | logits.isnan()
     return (wrong.sum(dim=-1) * episode.mask).sum(dim=0)

@@ -64,24 +64,37 @@ def train(
     optimizer = build_optimizer(config, parameters)
     rng = numpy_generator(config.seed, Stream.TRAINING)
     progress = Progress()
-    if resume and run.last_file.exists():  # a run can be killed before its first checkpoint
+    if resume and run.has_started():
         progress = _restore(run, model, optimizer, rng)
         if progress.best_bits is not None and progress.best_bits < settings.solved_bits:
+            progress.status = "solved"
             return progress
     else:
-        _save(run, model, optimizer, rng, progress)
+        _save(run, model, optimizer, rng.bit_generator.state, progress)
     started = time.perf_counter() - progress.seconds
     progress.status = "running"
+    save = False
 
     while progress.sequences < settings.sequences:
         for group in optimizer.param_groups:
             group["lr"] = step_size(config, progress.sequences)
 
+        generator = rng.bit_generator.state
         episode = task.sample(rng, settings.batch).to(device)
         logits, nats, norm = differentiate(model, parameters, episode)
         total, norm_value = nats.sum().item(), norm.item()
         if not (math.isfinite(total) and math.isfinite(norm_value)):
             raise NTMError(_diagnosis(run, model, episode, nats))
+        # Saved here: the weights have just proved good, and are not changed yet.
+        stop = should_stop()
+        if stop:
+            progress.status = "interrupted"
+        if save or stop:
+            _save(run, model, optimizer, generator, progress)
+            save = False
+        if stop:
+            return progress
+
         clip(parameters, settings.clip, norm)
         optimizer.step()
 
@@ -106,15 +119,11 @@ def train(
         ):
             progress.status = "solved"
             break
-        if due(settings.checkpoint_every):
-            _save(run, model, optimizer, rng, progress)
-        if should_stop():
-            progress.status = "interrupted"
-            break
+        save = save or due(settings.checkpoint_every)
     else:
         progress.status = "budget"
 
-    _save(run, model, optimizer, rng, progress)
+    _save(run, model, optimizer, rng.bit_generator.state, progress)
     return progress
 
 
@@ -151,7 +160,7 @@ def step_size(config: Config, sequences: int) -> float:
     """The step size after so many sequences."""
     schedule, lr = config.train.schedule, config.train.optimizer.lr
     if sequences < schedule.warmup:
-        return lr * (sequences + config.train.batch) / schedule.warmup
+        return lr * min(1.0, (sequences + config.train.batch) / schedule.warmup)
     if schedule.kind == "constant":
         return lr
     left = 1 - (sequences - schedule.warmup) / max(1, config.train.sequences - schedule.warmup)
@@ -178,6 +187,10 @@ def _validate(
     scores = evaluate(
         model, config.validation_task, config.validation.episodes, 0, Stream.VALIDATION
     ).summary()
+    if not math.isfinite(scores["bits"]):
+        episode = config.validation_task.sample(numpy_generator(0, Stream.VALIDATION), 1)
+        nats = torch.full((1,), math.nan)
+        raise NTMError(_diagnosis(run, model, episode.to(model.readout.weight.device), nats))
     row = {"sequences": progress.sequences, "seconds": round(progress.seconds, 3)}
     row |= {name: scores[name] for name in ("bits", "floor", "bit_errors", "exact")}
     run.append(run.validation_file, row)
@@ -204,7 +217,9 @@ def _add(sums: dict[str, float], **values: float) -> None:
         sums[name] = sums.get(name, 0.0) + value
 
 
-def _save(run: RunDir, model: Model, optimizer: Optimizer, rng: Any, progress: Progress) -> None:
+def _save(
+    run: RunDir, model: Model, optimizer: Optimizer, generator: Any, progress: Progress
+) -> None:
     tensors: dict[str, Tensor] = {}
     numbers: dict[str, Any] = {}
     for index, entries in optimizer.state_dict()["state"].items():
@@ -215,7 +230,7 @@ def _save(run: RunDir, model: Model, optimizer: Optimizer, rng: Any, progress: P
                 numbers[f"{index}/{name}"] = value
     state = {
         "progress": asdict(progress),
-        "generator": rng.bit_generator.state,
+        "generator": generator,
         "optimizer": numbers,
     }
     run.save_checkpoint(Checkpoint(model.state_dict(), tensors, state))
@@ -224,14 +239,17 @@ def _save(run: RunDir, model: Model, optimizer: Optimizer, rng: Any, progress: P
 def _restore(run: RunDir, model: Model, optimizer: Optimizer, rng: Any) -> Progress:
     checkpoint = run.load_checkpoint()
     load_weights(model, checkpoint, run.last_file)
-    entries: dict[int, dict[str, Any]] = {}
-    for key, value in {**checkpoint.optimizer, **checkpoint.state["optimizer"]}.items():
-        index, _, name = key.partition("/")
-        entries.setdefault(int(index), {})[name] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": entries, "param_groups": groups})
-    rng.bit_generator.state = checkpoint.state["generator"]
-    progress = Progress(**checkpoint.state["progress"])
+    try:
+        entries: dict[int, dict[str, Any]] = {}
+        for key, value in {**checkpoint.optimizer, **checkpoint.state["optimizer"]}.items():
+            index, _, name = key.partition("/")
+            entries.setdefault(int(index), {})[name] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": entries, "param_groups": groups})
+        rng.bit_generator.state = checkpoint.state["generator"]
+        progress = Progress(**checkpoint.state["progress"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise NTMError(f"{run.last_file}: not a readable checkpoint, damaged: {error}") from None
     run.truncate(progress.sequences)
     return progress
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from ntm.machine.model import Model
 from tasks.base import Episode
 
 Array = np.ndarray
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Trace:
                         **{f.name: data[f"machine.{f.name}"] for f in fields(MachineTrace)}
                     )
                 return cls(**top, machine=machine)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, TypeError, ValueError, KeyError, *_DAMAGED) as error:
             raise NTMError(f"{path}: not a readable trace: {error}") from None
 
 

@@ -93,14 +93,17 @@ def memory_figure(trace: Trace, title: str) -> Figure:
     )
     wrong = np.argwhere(((trace.outputs > 0.5) != (trace.targets > 0.5)) & scored[:, None])
     said = f"Outputs, {len(wrong)} wrong bits outlined" if len(wrong) else "Outputs"
-    low = min(0.0, float(trace.inputs.min()))
+    bits = trace.inputs.min() >= 0 and trace.inputs.max() <= 1
+    reach = float(np.abs(trace.inputs).max())
 
     rows = [
         _Row(
             2.2,
             [_Panel("Inputs", trace.inputs)],
             [_Panel("Targets", targets), _Panel(said, outputs)],
-            _Look("channel", "Greys", (low, 1.0)),
+            _Look("channel", "Greys", (0.0, 1.0)),
+            # Priorities and counts fall below 0, or rise above 1.
+            None if bits else _Look("channel", "RdBu_r", (-reach, reach)),
         )
     ]
     slots = np.arange(0)
@@ -138,7 +141,8 @@ def memory_figure(trace: Trace, title: str) -> Figure:
                 low_edge = y - each - i * (each + gap)
                 box = (x / width, low_edge / height, panel / width, each / height)
                 axes = figure.add_axes(box)
-                image = _draw(axes, name, values, row.look, slots)
+                look = row.left_look if row.left_look and x == left[0] else row.look
+                image = _draw(axes, name, values, look, slots)
                 axes.axvline(answer, color=ACCENT, linewidth=1, linestyle=(0, (4, 3)))
                 if name == said:
                     _outline(axes, wrong)
@@ -172,6 +176,7 @@ class _Row(NamedTuple):
     left: list[_Panel]
     right: list[_Panel]
     look: _Look
+    left_look: _Look | None = None  # where it is another
 
 
 def _heads(what: str, values: Array) -> list[_Panel]:

@@ -35,9 +35,9 @@ def small_config(**changes: Any) -> Config:
     return parse_config({**raw, **changes}, "small")
 
 
-def small_config_of(task: dict[str, Any]) -> Config:
-    """The small machine on another task."""
-    return parse_config({**SMALL, "task": task}, "small")
+def small_config_of(task: dict[str, Any], **blocks: Any) -> Config:
+    """The small machine on another task, with blocks replaced."""
+    return parse_config({**SMALL, "task": task, **blocks}, "small")
 
 
 def new_run(path: Path, config: Config) -> RunDir:

@@ -11,12 +11,13 @@ import torch
 
 from ntm.errors import NTMError, UsageError
 from ntm.experiment.config import Config, load_config, shipped_configs
+from ntm.experiment.evaluate import evaluate
 from ntm.experiment.models import load_model, load_weights, new_model
 from ntm.experiment.optim import flatten
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.experiment.runs import continue_run
 from ntm.experiment.train import build_optimizer, clip, step_size, train
-from tests.experiment.small import Watch, new_run, small_config
+from tests.experiment.small import SMALL, Watch, new_run, small_config, small_config_of
 
 CPU = torch.device("cpu")
 
@@ -29,7 +30,7 @@ OPTIMIZERS: list[dict[str, Any]] = [
 
 
 def stop_after(steps: int) -> Callable[[], bool]:
-    left = iter([False] * (steps - 1) + [True])
+    left = iter([False] * steps + [True])
     return lambda: next(left)
 
 
@@ -146,27 +147,41 @@ def test_a_solved_run_stays_as_it_is_until_more_is_asked_of_it(tmp_path: Path) -
     assert train(run, config, CPU, Watch(), resume=True).status == "solved"
     assert run.last_file.read_bytes() == before
     settings = ["train.solved_bits=0", "train.sequences=90"]
-    run, config, changes = continue_run(run.path, settings, CPU, "ntm train --resume")
-    assert changes == []
+    run, config, notes = continue_run(run.path, settings, config, CPU, "ntm train --resume")
+    assert notes == [
+        "the run keeps its own settings, in which train.sequences, train.solved_bits differ"
+    ]
     assert train(run, config, CPU, Watch(), resume=True).sequences == 90
     assert run.config().train.sequences == 90
+
+
+@pytest.mark.parametrize("steps", [0, 4, 99])
+def test_a_lower_bar_solves_a_run_whatever_its_status(steps: int, tmp_path: Path) -> None:
+    config = small_config()
+    run = new_run(tmp_path / "run", config)
+    stop = stop_after(steps) if steps < 99 else lambda: False
+    before = train(run, config, CPU, Watch(), should_stop=stop)
+    run, config, _ = continue_run(run.path, ["train.solved_bits=1000"], config, CPU, "")
+    after = train(run, config, CPU, Watch(), resume=True)
+    assert after.status == "solved"
+    assert after.sequences == max(before.sequences, 15)  # validated every 15
 
 
 def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", small_config())
     with pytest.raises(UsageError, match=r"train\.optimizer\.lr is 0\.001 there and 0\.5 here"):
-        continue_run(run.path, ["train.optimizer.lr=0.5"], CPU, "")
+        continue_run(run.path, ["train.optimizer.lr=0.5"], small_config(), CPU, "")
     with pytest.raises(UsageError, match="no run here"):
-        continue_run(tmp_path / "nothing", [], CPU, "")
+        continue_run(tmp_path / "nothing", [], small_config(), CPU, "")
 
 
 def test_a_run_resumed_under_other_circumstances_says_so(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", small_config())
     run.update_manifest(threads=97, versions={"python": "2.7"})
-    _, _, changes = continue_run(run.path, [], CPU, "ntm train --resume")
-    assert changes[0] == f"threads was 97, is {torch.get_num_threads()}"
-    assert changes[1].startswith("versions was {'python': '2.7'}")
-    assert len(changes) == 2
+    _, _, notes = continue_run(run.path, [], small_config(), CPU, "ntm train --resume")
+    assert notes[0].endswith(f"threads was 97, is {torch.get_num_threads()}")
+    assert "versions was {'python': '2.7'}" in notes[1]
+    assert len(notes) == 2
     assert run.manifest()["threads"] == torch.get_num_threads()
     assert run.manifest()["resumed"][0]["command"] == "ntm train --resume"
 
@@ -258,6 +273,27 @@ def test_a_loss_of_a_baseline_that_is_not_finite(tmp_path: Path) -> None:
     assert "the loss is not finite; it arose in outputs at time step 0" in message
 
 
+def test_the_checkpoint_that_is_kept_is_good_when_training_diverges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ntm.experiment.train as module
+
+    monkeypatch.setattr(module, "step_size", lambda _, n: 1e-3 if n < 18 else 3e37)
+    config = small_config(
+        train={"checkpoint_every": 1}, validation={"every": 1, "episodes": 2}, engine="reference"
+    )
+    run = new_run(tmp_path / "run", config)
+    with pytest.raises(NTMError, match="is not finite; it arose in"):
+        train(run, config, CPU, Watch())
+    kept = run.load_checkpoint()
+    assert kept.state["progress"]["sequences"] == 18
+    model = new_model(config)
+    load_weights(model, kept, run.last_file)
+    assert math.isfinite(evaluate(model, config.task, 5).summary()["bits"])
+    assert all(math.isfinite(row["bits"]) for row in run.rows(run.validation_file))
+    assert all(tensor.isfinite().all() for tensor in run.load_best().weights.values())
+
+
 def test_a_gradient_that_is_not_finite_names_the_parameters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +332,29 @@ def test_the_step_size_warms_up_and_decays(kind: str, half: float) -> None:
     after = [step_size(config, n) for n in range(100, 1000, 10)]
     assert all(a >= b for a, b in itertools.pairwise(after))
     assert min(after) >= 0.05
+
+
+def test_the_warm_up_never_goes_beyond_the_step_size() -> None:
+    schedule = {"kind": "constant", "warmup": 10}
+    config = small_config(train={"batch": 64, "schedule": schedule})
+    assert step_size(config, 0) == config.train.optimizer.lr
+
+
+def test_solved_is_counted_from_the_floor_and_validation_is_the_same_for_all(
+    tmp_path: Path,
+) -> None:
+    rows = []
+    for seed in (1, 2):
+        task = {"kind": "ngram", "order": 2, "length": 12}
+        config = small_config_of(task, train={**SMALL["train"], "solved_bits": 4.0}, seed=seed)
+        run = new_run(tmp_path / str(seed), config)
+        progress = train(run, config, CPU, Watch())
+        assert progress.status == "solved"
+        rows.append(run.rows(run.validation_file))
+        last = rows[-1][-1]
+        assert last["floor"] > 4.0
+        assert progress.best_bits == pytest.approx(last["bits"] - last["floor"])
+    assert rows[0][0]["floor"] == rows[1][0]["floor"]
 
 
 def test_gradients_are_clipped_elementwise_or_by_norm() -> None:
