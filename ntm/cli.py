@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shlex
 import signal
 import sys
@@ -36,6 +35,9 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Another setting; may be given often."),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="Of the fused engine; all cores, or OMP_NUM_THREADS.")
+]
 SlotsOption = Annotated[
     int | None, typer.Option(min=1, help="Slots of memory, other than in training.")
 ]
@@ -72,6 +74,7 @@ def train(
     engine: Annotated[
         str | None, typer.Option(help="auto, reference or fused: short for --set engine=NAME.")
     ] = None,
+    threads: ThreadsOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Train a model until it has solved its task. Ctrl-C saves; --resume goes on from there."""
@@ -82,7 +85,9 @@ def train(
     from ntm.experiment.models import find_device
     from ntm.experiment.runs import continue_run, start_run
     from ntm.experiment.train import train as train_run
+    from ntm.machine.engine import use_threads
 
+    use_threads(threads)
     given = list(settings or ())
     given += [f"seed={seed}"] if seed is not None else []
     given += [f"engine={engine}"] if engine is not None else []
@@ -143,6 +148,7 @@ def evaluate(
     episodes: Annotated[int, typer.Option(min=1, help="Sequences to score.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the episodes.")] = 0,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, nothing else.")] = False,
 ) -> None:
     """Score a trained run on fixed episodes: longer ones with --set task.length=120."""
@@ -150,7 +156,9 @@ def evaluate(
     from ntm.experiment.evaluate import evaluate as score
     from ntm.experiment.models import find_device, load_model
     from ntm.experiment.rundir import RunDir
+    from ntm.machine.engine import use_threads
 
+    use_threads(threads)
     directory = RunDir.open(run)
     model, config = load_model(directory, find_device(device, directory.config()), slots)
     task = with_settings(config.task, task_settings(settings or ()))
@@ -213,6 +221,7 @@ def plot(
 def bench(
     device: DeviceOption = "cpu",
     repeats: Annotated[int, typer.Option(min=1, help="Of each measurement.")] = 5,
+    threads: ThreadsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, nothing else.")] = False,
 ) -> None:
     """Measure the engines on this machine: whole training steps, both sides in turn, as ratios."""
@@ -222,7 +231,9 @@ def bench(
     from ntm.experiment import bench as measure
     from ntm.experiment.config import load_config
     from ntm.experiment.models import find_device
+    from ntm.machine.engine import use_threads
 
+    use_threads(threads)
     chosen = find_device(device, load_config("copy/ntm-lstm"))
     about = measure.about(chosen)
     table = Table(
@@ -315,9 +326,6 @@ class _ToStandardError(logging.Handler):
 
 def main() -> None:
     """Runs the command line; a mistake that the user can mend is one message, no traceback."""
-    # OpenMP's threads spin while they wait, and take the cores from the engine's own. Read when
-    # torch is imported, which happens in the commands.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     log = logging.getLogger("ntm")
     log.setLevel(logging.INFO)
     log.handlers = [_ToStandardError()]

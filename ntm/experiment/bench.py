@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import platform
 import statistics
 import time
@@ -16,6 +17,7 @@ from ntm.experiment.models import new_model
 from ntm.experiment.optim import flatten
 from ntm.experiment.streams import Stream, numpy_generator
 from ntm.experiment.train import build_optimizer, clip, differentiate
+from ntm.machine.engine import threads, use_threads
 from tasks import Episode
 
 
@@ -64,6 +66,7 @@ class Row(NamedTuple):
 
 def bench(device: torch.device, repeats: int = 5, grid: list[Case] | None = None) -> Iterator[Row]:
     """Rows as they are measured: all sides of a case in turn, ``repeats`` times, medians."""
+    use_threads(threads())
     for case in grid or GRID:
         config = load_config(case.config)
         task = with_settings(config.task, case.settings)
@@ -86,7 +89,7 @@ def bench(device: torch.device, repeats: int = 5, grid: list[Case] | None = None
 def about(device: torch.device) -> dict[str, Any]:
     """What the figures depend on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    return {"device": name, "threads": threads(), "torch": torch.__version__}
 
 
 def _training(config: Config, episode: Episode, device: torch.device) -> Callable[[], None]:
@@ -121,10 +124,22 @@ def _in_turn(
     """Median seconds of a call of each side, warmed up, the sides taking turns.
 
     A turn is as many calls as fill about a tenth of a second, so that short calls are measured
-    as finely as long ones.
+    as finely as long ones. What runs on torch is measured with one thread and with as many as
+    the fused engine has, and the faster counts.
     """
+    if threads() > 1:
+        many = {f"{name}, threads": call for name, call in sides.items() if name != "fused"}
+        medians = _medians({**sides, **many}, repeats, device)
+        return {n: min(medians[n], medians.get(f"{n}, threads", math.inf)) for n in sides}
+    return _medians(sides, repeats, device)
 
-    def seconds(call: Callable[[], None], count: int) -> float:
+
+def _medians(
+    sides: dict[str, Callable[[], None]], repeats: int, device: torch.device
+) -> dict[str, float]:
+    def seconds(name: str, count: int) -> float:
+        call = sides[name]
+        torch.set_num_threads(threads() if name.endswith(", threads") else 1)
         if device.type == "cuda":
             torch.cuda.synchronize()
         start = time.perf_counter()
@@ -135,10 +150,11 @@ def _in_turn(
         return (time.perf_counter() - start) / count
 
     counts = {}
-    for name, call in sides.items():
-        seconds(call, 2)  # compiles, fills caches
-        counts[name] = max(1, int(0.1 / seconds(call, 1)))
-    turns = [{n: seconds(call, counts[n]) for n, call in sides.items()} for _ in range(repeats)]
+    for name in sides:
+        seconds(name, 2)  # compiles, fills caches
+        counts[name] = max(1, int(0.1 / seconds(name, 1)))
+    turns = [{name: seconds(name, counts[name]) for name in sides} for _ in range(repeats)]
+    torch.set_num_threads(1)
     return {name: statistics.median(turn[name] for turn in turns) for name in sides}
 
 

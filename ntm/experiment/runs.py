@@ -18,6 +18,7 @@ from ntm.experiment.evaluate import state_size
 from ntm.experiment.models import choose_engine, new_model
 from ntm.experiment.rundir import FORMAT, RunDir
 from ntm.experiment.streams import Stream, numpy_generator
+from ntm.machine.engine import threads
 from ntm.machine.model import Model
 
 #: Settings that a run may be given anew when it is resumed: those that only say when to stop.
@@ -99,7 +100,7 @@ def _circumstances(config: Config, model: Model) -> dict[str, Any]:
         "engine": engine,
         "engine_reason": reason,
         "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
-        "threads": torch.get_num_threads(),
+        "threads": threads(),
         "versions": {
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in ("ntm-suite", "torch", "numpy")},

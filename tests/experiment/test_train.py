@@ -17,6 +17,7 @@ from ntm.experiment.optim import flatten
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.experiment.runs import continue_run
 from ntm.experiment.train import build_optimizer, clip, step_size, train
+from ntm.machine.engine import threads
 from tests.experiment.small import SMALL, Watch, new_run, small_config, small_config_of
 
 CPU = torch.device("cpu")
@@ -179,10 +180,10 @@ def test_a_run_resumed_under_other_circumstances_says_so(tmp_path: Path) -> None
     run = new_run(tmp_path / "run", small_config())
     run.update_manifest(threads=97, versions={"python": "2.7"})
     _, _, notes = continue_run(run.path, [], small_config(), CPU, "ntm train --resume")
-    assert notes[0].endswith(f"threads was 97, is {torch.get_num_threads()}")
+    assert notes[0].endswith(f"threads was 97, is {threads()}")
     assert "versions was {'python': '2.7'}" in notes[1]
     assert len(notes) == 2
-    assert run.manifest()["threads"] == torch.get_num_threads()
+    assert run.manifest()["threads"] == threads()
     assert run.manifest()["resumed"][0]["command"] == "ntm train --resume"
 
 

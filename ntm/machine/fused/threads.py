@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
-import torch
+from ntm.machine.engine import threads
 
 _pool: ThreadPoolExecutor | None = None
 
@@ -28,9 +28,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def shares(count: int) -> list[tuple[int, int]]:
-    """``range(count)`` cut into one piece for each of ``torch.get_num_threads()`` threads."""
-    threads = max(1, min(torch.get_num_threads(), count))
-    bounds = [count * i // threads for i in range(threads + 1)]
+    """``range(count)`` cut into one piece for each of the engine's threads."""
+    pieces = max(1, min(threads(), count))
+    bounds = [count * i // pieces for i in range(pieces + 1)]
     return list(pairwise(bounds))
 
 
