@@ -16,13 +16,16 @@ class LSTM(Core):
     c_t = f * c_{t-1} + i * j
     h_t = o * tanh(c_t)
 
-    The state is (h [B, H], c [B, H]); the output is h_t.
+    The state is (h [B, H], c [B, H]); the output is h_t. The forget gate's bias starts 1 higher
+    than the others (Gers et al. 2000; Jozefowicz et al. 2015).
     """
 
     def __init__(self, input_size: int, size: int, generator: torch.Generator) -> None:
         super().__init__()
         self.input_size, self.output_size = input_size, size
         self.gates = linear(input_size + size, 4 * size, generator)  # [W U] and b, for i f j o
+        with torch.no_grad():
+            self.gates.bias[size : 2 * size] += 1  # remember, until taught to forget
         self.h0 = nn.Parameter(torch.zeros(size))
         self.c0 = nn.Parameter(torch.zeros(size))
 
