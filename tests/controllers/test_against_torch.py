@@ -153,7 +153,10 @@ def test_a_stack_is_its_layers_wired_by_hand(kind: Kind, skip: bool) -> None:
 
 @pytest.mark.parametrize("kind", CONTROLLERS)
 def test_weights_are_uniform_and_first_states_are_zero(kind: str) -> None:
-    """Weights and biases in +-1/sqrt(fan in), filling that range on both sides."""
+    """Weights and biases in +-1/sqrt(fan in), filling that range on both sides.
+
+    But for the bias of the LSTM's forget gate, the second of four, which starts 1 higher.
+    """
     core = CONTROLLERS[kind](60, 40, generator())
     for name, p in core.state_dict().items():
         if name in ("h0", "c0"):
@@ -165,7 +168,10 @@ def test_weights_are_uniform_and_first_states_are_zero(kind: str) -> None:
             assert abs(float(p.mean())) < 5 * bound / (3 * p.numel()) ** 0.5
         else:
             bound = core.get_parameter(name.removesuffix("bias") + "weight").shape[1] ** -0.5
-            assert 0 < float(p.abs().max()) <= bound
+            p = p.clone()
+            if kind == "lstm":
+                p[40:80] -= 1
+            assert 0 < float(p.abs().max()) <= bound + 1e-6
 
 
 @pytest.mark.parametrize(
