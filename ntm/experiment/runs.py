@@ -103,11 +103,18 @@ def _circumstances(config: Config, model: Model) -> dict[str, Any]:
         "threads": threads(),
         "versions": {
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("ntm-suite", "torch", "numpy")},
+            **{name: _version(name) for name in ("ntm-suite", "torch", "numpy", "numba")},
         },
         "machine": f"{platform.machine()} {platform.system()}",
         "commit": _commit(),
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _now() -> str:
