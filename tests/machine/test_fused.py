@@ -2,9 +2,11 @@
 
 import functools
 import logging
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -402,3 +404,31 @@ class TestEngine:
     def test_numba_is_imported_late(self) -> None:
         code = "import sys, ntm.machine.engine, ntm.machine.model; sys.exit('numba' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_compiled_now_or_read_from_the_cache_the_bits_are_the_same(tmp_path: Path) -> None:
+    code = """
+import torch
+from controllers import ControllerConfig, build_controller
+from ntm.machine.cell import MemoryConfig, NTMCell
+generator = torch.Generator().manual_seed(1)
+memory = MemoryConfig(slots=33, width=7, write_heads=2)
+controller = build_controller(ControllerConfig(kind="lstm", size=19), 5 + 7, generator)
+cell = NTMCell(controller, memory, generator)
+cell.engine = "fused"
+xs = torch.randn(23, 3, 5, generator=generator)
+ys, _ = cell.unroll(xs, cell.initial_state(3))
+ys.square().sum().backward()
+for t in [ys, *(p.grad for p in cell.parameters())]:
+    print(t.detach().numpy().tobytes().hex())
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert len(outputs[0]) > 1000
+    assert outputs[0] == outputs[1]

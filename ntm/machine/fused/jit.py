@@ -70,8 +70,13 @@ def kernel(function: F) -> F:
 
 
 def part(function: F) -> F:
-    """What a kernel calls."""
-    compiled: F = numba.njit(**FAST)(function)
+    """What a kernel calls.
+
+    Always inlined: of a function that is called there would be two compiled copies, one of its
+    own and one inside the kernel. A process that has just compiled runs the first, one that reads
+    the cache the second, and they round differently: a resumed run would not be bit for bit.
+    """
+    compiled: F = numba.njit(**FAST, forceinline=True)(function)
     return compiled
 
 
@@ -83,7 +88,7 @@ def inlined(function: F) -> F:
 
 def exact(function: F) -> F:
     """What a kernel calls, where (x + c) - c must stay what it says."""
-    compiled: F = numba.njit(**EXACT)(function)
+    compiled: F = numba.njit(**EXACT, forceinline=True)(function)
     return compiled
 
 
