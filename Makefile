@@ -10,9 +10,10 @@ BIN := .venv/bin
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-# Trains copy until it is solved, tests it at 20 and at 120, and draws its memory.
+# Trains copy until it is solved (or goes on where it was stopped), tests it at 20 and at 120, and
+# draws its memory.
 demo: .venv/installed
-	$(BIN)/ntm train copy/ntm-lstm --run runs/demo
+	$(BIN)/ntm train copy/ntm-lstm --run runs/demo $(if $(wildcard runs/demo/config.yaml),--resume)
 	$(BIN)/ntm evaluate runs/demo --set task.length=20
 	$(BIN)/ntm evaluate runs/demo --set task.length=120 --slots 256 --episodes 100
 	$(BIN)/ntm plot runs/demo
