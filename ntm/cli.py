@@ -7,6 +7,7 @@ import logging
 import shlex
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,6 +84,7 @@ def train(
     from ntm.console import TrainingConsole
     from ntm.experiment.config import load_config
     from ntm.experiment.models import find_device
+    from ntm.experiment.rundir import RunDir
     from ntm.experiment.runs import continue_run, start_run
     from ntm.experiment.train import train as train_run
     from ntm.machine.engine import use_threads
@@ -97,23 +99,22 @@ def train(
     chosen = find_device(device, resolved)
     command = shlex.join(["ntm", *sys.argv[1:]])
     console = Console(stderr=True, highlight=False)
-    if resume:
-        directory, resolved, notes = continue_run(where, given, resolved, chosen, command)
-        for note in notes:
-            console.print(note, soft_wrap=True)
-    else:
-        directory = start_run(where, resolved, chosen, command)
-
-    if not quiet:
-        manifest = directory.manifest()
-        console.print(f"{manifest['engine']} engine: {manifest['engine_reason']}")
-
     stop = _StopOnSignal()
-    with (
-        directory.lock(),
-        stop,
-        TrainingConsole(console, resolved.train.sequences, quiet) as watcher,
-    ):
+    with ExitStack() as held:
+        if resume:  # locked before anything of the run is touched
+            held.enter_context(RunDir.open(where).lock())
+            directory, resolved, notes = continue_run(where, given, resolved, chosen, command)
+            for note in notes:
+                console.print(note, soft_wrap=True)
+        else:
+            directory = start_run(where, resolved, chosen, command)
+            held.enter_context(directory.lock())
+        if not quiet:
+            manifest = directory.manifest()
+            console.print(f"{manifest['engine']} engine: {manifest['engine_reason']}")
+
+        held.enter_context(stop)
+        watcher = held.enter_context(TrainingConsole(console, resolved.train.sequences, quiet))
         try:
             progress = train_run(directory, resolved, chosen, watcher, resume, stop.requested)
         except KeyboardInterrupt:  # the second one
@@ -125,9 +126,11 @@ def train(
         except Exception:
             directory.update_manifest(status="failed")
             raise
-    directory.update_manifest(
-        status=progress.status, sequences=progress.sequences, seconds=round(progress.seconds, 1)
-    )
+        directory.update_manifest(
+            status=progress.status,
+            sequences=progress.sequences,
+            seconds=round(progress.seconds, 1),
+        )
     best = progress.best_bits
     typer.echo(
         f"{_STATUS[progress.status]} after {progress.sequences:,} sequences and "

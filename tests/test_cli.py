@@ -211,9 +211,11 @@ def test_a_damaged_file_of_a_run_is_named(ntm: Terminal, name: str, content: byt
 
 def test_two_processes_cannot_train_in_one_run(ntm: Terminal) -> None:
     ntm("train", "small.yaml")
+    before = [(RUN / name).read_bytes() for name in ("config.yaml", "manifest.json")]
     with RunDir.open(RUN).lock():
         second = ntm("train", "small.yaml", "--resume", "--set", "train.sequences=60")
     assert second.code == 2
+    assert [(RUN / name).read_bytes() for name in ("config.yaml", "manifest.json")] == before
     assert "another process is training here" in second.err
     assert ntm("train", "small.yaml", "--resume", "--set", "train.sequences=60").code == 0
 
