@@ -16,7 +16,7 @@ from ntm.experiment.config import Config, load_config, with_settings
 from ntm.experiment.models import new_model
 from ntm.experiment.optim import flatten
 from ntm.experiment.streams import Stream, numpy_generator
-from ntm.experiment.train import build_optimizer, clip, differentiate
+from ntm.experiment.train import build_optimizer, clip, differentiation, uses_fused
 from ntm.machine.engine import threads, use_threads
 from tasks import Episode
 
@@ -96,11 +96,15 @@ def _training(config: Config, episode: Episode, device: torch.device) -> Callabl
     """A whole training step, but for drawing the episode: that is the same for all."""
     model = new_model(config, device)
     parameters = flatten(model)
-    optimizer = build_optimizer(config, parameters)
+    optimizer = build_optimizer(config, parameters, uses_fused(model))
+
+    differentiate = differentiation(model, parameters)
+    gradient = parameters.grad
+    assert gradient is not None
 
     def step() -> None:
-        _, _, norm = differentiate(model, parameters, episode)
-        clip(parameters, config.train.clip, norm)
+        differentiate(episode)
+        clip(parameters, config.train.clip, torch.linalg.vector_norm(gradient))
         optimizer.step()
 
     return step

@@ -37,6 +37,8 @@ class GravesRMSprop(Optimizer):
     delta <- momentum delta - lr grad / sqrt(n - g^2 + eps)
     parameter <- parameter + delta
 
+    ``fused`` does it in one compiled pass, for contiguous parameters on the CPU; it needs Numba.
+
     Unlike torch.optim.RMSprop(centered=True), eps is inside the root, and the step size is
     inside the momentum, so that a change of ``lr`` does not rescale the steps already under way.
     """
@@ -48,8 +50,10 @@ class GravesRMSprop(Optimizer):
         momentum: float = 0.9,
         decay: float = 0.95,
         eps: float = 1e-4,
+        fused: bool = False,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay, "eps": eps})
+        self.fused = fused
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -61,6 +65,9 @@ class GravesRMSprop(Optimizer):
                 if not self.state[p]:
                     self.state[p] = {name: torch.zeros_like(p) for name in ("n", "g", "delta")}
                 n, g, delta = (self.state[p][name] for name in ("n", "g", "delta"))
+                if self.fused:
+                    _step_fused(p, n, g, delta, group)
+                    continue
 
                 n.mul_(group["decay"]).addcmul_(p.grad, p.grad, value=1 - group["decay"])
                 g.lerp_(p.grad, 1 - group["decay"])
@@ -68,3 +75,11 @@ class GravesRMSprop(Optimizer):
                 deviation = variance.add_(group["eps"]).sqrt_()
                 delta.mul_(group["momentum"]).addcdiv_(p.grad, deviation, value=-group["lr"])
                 p.add_(delta)
+
+
+def _step_fused(p: Tensor, n: Tensor, g: Tensor, delta: Tensor, group: dict[str, Any]) -> None:
+    from ntm.machine.fused.optimizer import graves_rmsprop  # imports Numba
+
+    arrays = [t.detach().numpy() for t in (p, p.grad, n, g, delta) if t is not None]
+    number = arrays[0].dtype.type
+    graves_rmsprop(*arrays, *(number(group[name]) for name in ("lr", "momentum", "decay", "eps")))

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from tasks import Episode
+
+
+class Cost(NamedTuple):
+    """What a batch of sequences cost."""
+
+    nats: Tensor  # [B]
+    bit_errors: Tensor  # [B]
 
 
 def nats(logits: Tensor, episode: Episode) -> Tensor:

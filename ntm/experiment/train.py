@@ -61,7 +61,10 @@ def train(
     task, settings = config.task, config.train
     model = new_model(config, device)
     parameters = flatten(model)
-    optimizer = build_optimizer(config, parameters)
+    gradient = parameters.grad
+    assert gradient is not None
+    optimizer = build_optimizer(config, parameters, uses_fused(model))
+    differentiate = differentiation(model, parameters)
     rng = numpy_generator(config.seed, Stream.TRAINING)
     progress = Progress()
     if resume and run.has_started():
@@ -81,10 +84,11 @@ def train(
 
         generator = rng.bit_generator.state
         episode = task.sample(rng, settings.batch).to(device)
-        logits, nats, norm = differentiate(model, parameters, episode)
-        total, norm_value = nats.sum().item(), norm.item()
+        cost = differentiate(episode)
+        norm = torch.linalg.vector_norm(gradient)
+        total, norm_value = cost.nats.sum().item(), norm.item()
         if not (math.isfinite(total) and math.isfinite(norm_value)):
-            raise NTMError(_diagnosis(run, model, episode, nats))
+            raise NTMError(_diagnosis(run, model, episode, cost.nats))
         # Saved here: the weights have just proved good, and are not changed yet.
         stop = should_stop()
         if stop:
@@ -100,11 +104,10 @@ def train(
 
         progress.sequences += settings.batch
         progress.seconds = time.perf_counter() - started
-        errors = score.bit_errors(logits, episode).sum().item()
         _add(
             progress.interval,
             bits=total / math.log(2),
-            bit_errors=errors,
+            bit_errors=cost.bit_errors.sum().item(),
             grad_norm=norm_value * settings.batch,
             sequences=settings.batch,
         )
@@ -127,8 +130,11 @@ def train(
     return progress
 
 
-def build_optimizer(config: Config, parameters: nn.Parameter) -> Optimizer:
-    """The optimiser that the config names, for the flattened parameters."""
+def build_optimizer(config: Config, parameters: nn.Parameter, fused: bool = False) -> Optimizer:
+    """The optimiser that the config names, for the flattened parameters.
+
+    ``fused`` takes a compiled step; it is for the fused engine, so for the CPU.
+    """
     o = config.train.optimizer
     if isinstance(o, RMSpropConfig):
         return torch.optim.RMSprop(
@@ -137,23 +143,37 @@ def build_optimizer(config: Config, parameters: nn.Parameter) -> Optimizer:
     if isinstance(o, AdamConfig):
         kind = torch.optim.AdamW if o.kind == "adamw" else torch.optim.Adam
         return kind([parameters], o.lr, o.betas, o.eps, o.weight_decay)
-    return GravesRMSprop([parameters], o.lr, o.momentum, o.decay, o.eps)
+    return GravesRMSprop([parameters], o.lr, o.momentum, o.decay, o.eps, fused)
 
 
-def differentiate(
-    model: Model, parameters: nn.Parameter, episode: Episode
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Fresh gradients, in place, of the mean cost of a sequence in nats.
+def differentiation(model: Model, parameters: nn.Parameter) -> Callable[[Episode], score.Cost]:
+    """What puts the gradients of the mean cost of a sequence, in nats, into ``parameters.grad``.
 
-    Returns the logits [T, B, O], the cost of each sequence [B] and the gradient's norm.
+    ``parameters`` is the flattened model. What is returned takes episodes and gives their cost.
     """
-    assert parameters.grad is not None
-    parameters.grad.zero_()
-    logits, _ = model(episode.inputs)
-    nats = score.nats(logits, episode)
-    nats.mean().backward()
-    norm: Tensor = torch.linalg.vector_norm(parameters.grad)
-    return logits.detach(), nats.detach(), norm
+    gradient = parameters.grad
+    assert gradient is not None
+    learner = None
+    if uses_fused(model):
+        from ntm.machine.fused import Learner  # imports Numba
+
+        learner = Learner(model)
+
+    def differentiate(episode: Episode) -> score.Cost:
+        gradient.zero_()
+        if learner is not None:
+            return score.Cost(*learner(episode.inputs, episode.targets, episode.mask))
+        logits, _ = model(episode.inputs)
+        nats = score.nats(logits, episode)
+        nats.mean().backward()
+        return score.Cost(nats.detach(), score.bit_errors(logits.detach(), episode))
+
+    return differentiate
+
+
+def uses_fused(model: Model) -> bool:
+    """Whether the model runs on the fused engine."""
+    return getattr(model.core, "engine", None) == "fused"
 
 
 def step_size(config: Config, sequences: int) -> float:

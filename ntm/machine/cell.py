@@ -82,11 +82,23 @@ class NTMCell(Core):
         self.segment: int | None = None
 
     def initial_state(self, batch: int) -> NTMState:
-        memory = self.r0.new_full((batch, self.slots, self.width), INITIAL_MEMORY)
-        weights = self.r0.new_zeros(batch, self.heads, self.slots)
-        weights[:, :, 0] = 1
         reads = self.r0.expand(batch, -1, -1)
-        return NTMState(memory, weights, reads, self.controller.initial_state(batch))
+        return NTMState(
+            self.initial_memory(batch),
+            self.initial_weights(batch),
+            reads,
+            self.controller.initial_state(batch),
+        )
+
+    def initial_memory(self, batch: int) -> Tensor:
+        """M_0 [B, N, W]."""
+        return self.r0.new_full((1, 1, 1), INITIAL_MEMORY).expand(batch, self.slots, self.width)
+
+    def initial_weights(self, batch: int) -> Tensor:
+        """w_0 [B, H, N], all on slot 0."""
+        weights = self.r0.new_zeros(1, 1, self.slots)
+        weights[..., 0] = 1
+        return weights.expand(batch, self.heads, -1)
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return self.step(x, state)[:2]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from ntm.experiment.optim import GravesRMSprop, flatten
@@ -72,3 +73,20 @@ def test_flattened_parameters_train_as_they_would_one_by_one() -> None:
     for a, b in zip(apart.parameters(), together.parameters(), strict=True):
         torch.testing.assert_close(a, b)
     assert flat.numel() == sum(p.numel() for p in apart.parameters())
+
+
+def test_the_compiled_step_does_the_same() -> None:
+    pytest.importorskip("numba")
+    g = torch.Generator().manual_seed(3)
+    start = torch.randn(1001, generator=g)
+    ends = []
+    for fused in (False, True):
+        p = torch.nn.Parameter(start.clone())
+        optimizer = GravesRMSprop([p], lr=1e-2, momentum=0.8, decay=0.9, eps=1e-3, fused=fused)
+        g = torch.Generator().manual_seed(4)
+        for _ in range(30):
+            p.grad = torch.randn(1001, generator=g) + 1  # partly constant: the root comes near 0
+            optimizer.step()
+        ends.append([p.detach(), *optimizer.state[p].values()])
+    for torchs, compiled in zip(*ends, strict=True):
+        torch.testing.assert_close(compiled, torchs, rtol=1e-4, atol=1e-6)

@@ -10,10 +10,12 @@ Importing this package imports Numba. ``ntm.machine.engine`` decides whether it 
     plan.py         a machine's sizes, places and parameters
     workspace.py    the arrays, kept from call to call
     threads.py      the batch shared out among threads
-    sequence.py     the autograd function
+    sequence.py     whole sequences, and the autograd function
+    cost.py         a training step's cost and gradients without autograd
 """
 
 from ntm.machine.fused.controllers import KINDS
+from ntm.machine.fused.cost import Learner
 from ntm.machine.fused.sequence import unroll
 
-__all__ = ["KINDS", "unroll"]
+__all__ = ["KINDS", "Learner", "unroll"]

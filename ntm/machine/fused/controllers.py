@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from controllers.base import Core
@@ -26,6 +26,8 @@ from controllers.lstm import LSTM
 from controllers.rnn import RNN
 from ntm.machine.fused.jit import part
 from ntm.machine.fused.math import sigmoid, tanh
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
 
 
 @part
@@ -141,53 +143,44 @@ def step_backward(
 
 @dataclass(frozen=True)
 class Kind:
-    """A controller's place in the kernels, and its matrix, in torch."""
+    """A controller's place in the kernels, and its matrix."""
 
     number: int
     gates: int  # J = gates n
     recurrent: bool  # v holds h_{t-1}
     cell: bool  # there is a c
     parameters: Callable[[Any], list[Tensor]]
-    pack: Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]  # parameters -> W [J, K], b [J]
-    unpack: Callable[[Tensor, Tensor], list[Tensor]]  # dW, db -> the parameters' gradients
+    start: Callable[[Any], list[Tensor]]  # the first h, then c, as far as it has them, [n] each
+    #: parameters -> W [J, K], b [J], and dW, db -> their gradients; None where they are W, b
+    pack: Callable[[Sequence[Array]], tuple[Array, Array]] | None = None
+    unpack: Callable[[Array, Array], list[Array]] | None = None
 
 
-def _gru_pack(parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def _gru_pack(parameters: Sequence[Array]) -> tuple[Array, Array]:
     gates, b_gates, x, b_x, h, b_h = parameters
     n, inputs = x.shape
-    W = gates.new_zeros(4 * n, inputs + n)
+    W = np.zeros((4 * n, inputs + n), gates.dtype)
     W[: 2 * n] = gates
     W[2 * n : 3 * n, :inputs] = x
     W[3 * n :, inputs:] = h
-    return W, torch.cat([b_gates, b_x, b_h])
+    return W, np.concatenate([b_gates, b_x, b_h])
 
 
-def _gru_unpack(dW: Tensor, db: Tensor) -> list[Tensor]:
+def _gru_unpack(dW: Array, db: Array) -> list[Array]:
     n = len(db) // 4
     inputs = dW.shape[1] - n
-    dx, dh = dW[2 * n : 3 * n, :inputs].contiguous(), dW[3 * n :, inputs:].contiguous()
+    dx, dh = dW[2 * n : 3 * n, :inputs], dW[3 * n :, inputs:]
     return [dW[: 2 * n], db[: 2 * n], dx, db[2 * n : 3 * n], dh, db[3 * n :]]
 
 
-def _plain(
-    number: int, gates: int, recurrent: bool, cell: bool, layer: Callable[[Any], Any]
-) -> Kind:
-    """A controller whose matrix is one nn.Linear."""
-    return Kind(
-        number,
-        gates,
-        recurrent,
-        cell,
-        lambda module: [layer(module).weight, layer(module).bias],
-        lambda parameters: (parameters[0], parameters[1]),
-        lambda dW, db: [dW, db],
-    )
-
-
 KINDS: dict[type[Core], Kind] = {
-    FeedForward: _plain(FEEDFORWARD, 1, False, False, lambda module: module.hidden),
-    RNN: _plain(ELMAN, 1, True, False, lambda module: module.hidden),
-    LSTM: _plain(LSTM_, 4, True, True, lambda module: module.gates),
+    FeedForward: Kind(
+        FEEDFORWARD, 1, False, False, lambda m: [m.hidden.weight, m.hidden.bias], lambda m: []
+    ),
+    RNN: Kind(ELMAN, 1, True, False, lambda m: [m.hidden.weight, m.hidden.bias], lambda m: [m.h0]),
+    LSTM: Kind(
+        LSTM_, 4, True, True, lambda m: [m.gates.weight, m.gates.bias], lambda m: [m.h0, m.c0]
+    ),
     GRU: Kind(
         GRU_,
         4,
@@ -197,6 +190,7 @@ KINDS: dict[type[Core], Kind] = {
             m.gates.weight, m.gates.bias, m.candidate_x.weight, m.candidate_x.bias,
             m.candidate_h.weight, m.candidate_h.bias,
         ],
+        lambda m: [m.h0],
         _gru_pack,
         _gru_unpack,
     ),

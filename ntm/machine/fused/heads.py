@@ -171,6 +171,8 @@ def address(
         for i in range(N):
             wc[i] = exp(beta * (K[i] - top))
             total += wc[i]
+        # ``larger`` may turn what is no number into one: here it is put where it stays.
+        doubt = total + gate + gamma + s[0]
         scale = one / total
         before, gated = previous[h], padded[half : half + N]  # equation 7
         for i in range(N):
@@ -185,7 +187,7 @@ def address(
             logw[i] -= top
             w[i] = exp(gamma * logw[i])
             total += w[i]
-        scale = one / total
+        scale = one / total + (doubt - doubt)
         for i in range(N):
             w[i] *= scale
 
@@ -248,18 +250,21 @@ def write_backward(
     de[a : b + Q * W] = 0
     writers, dwriters = at(weights, R * N), at(dweights, R * N)
 
+    if Q == 1:
+        w, dw = weights[R], dweights[R]
+        for j in range(W):
+            old, dm, add, erase = memory[j], dmemory[j], e[a + j], e[b + j]
+            dadd, derase = one - one, one - one
+            for i in range(N):
+                kept, gone = dm[i], dm[i] * old[i]
+                dadd += w[i] * kept
+                derase -= w[i] * gone
+                dw[i] += add * kept - erase * gone
+                dm[i] = kept - erase * w[i] * kept
+            de[a + j], de[b + j] = dadd, derase
+        return
     add_dots(one, at(de, a), W, writers, N, at(dmemory, 0), N, Q, N, W)
     add_product(one, dwriters, N, at(e, a), W, 1, at(dmemory, 0), N, Q, W, N)
-    if Q == 1:
-        w = weights[R]
-        for j in range(W):
-            old, dm, p, erase = memory[j], dmemory[j], product[j], e[b + j]
-            for i in range(N):
-                p[i] = -dm[i] * old[i]
-                dm[i] *= one - w[i] * erase
-        add_dots(one, at(de, b), W, writers, N, at(product, 0), N, Q, N, W)
-        add_product(one, dwriters, N, at(e, b), W, 1, at(product, 0), N, Q, W, N)
-        return
     # Each head's factor is left out of the product in turn: those before it are kept in
     # ``keep``, those after it gathered in ``p``. Dividing instead would fail at a factor of 0.
     for j in range(W):

@@ -325,15 +325,12 @@ def backward(
 
 @kernel
 def gradient(dz: Any, z0: Any, v: Any, v0: Any, dW: Any, db: Any, j0: Any, j1: Any, _: Any) -> None:
-    """Rows j0 ... j1 of dW [J, K] = dz^T v and db [J] = dz^T 1, over n steps and samples.
+    """Rows j0 ... j1 of dW [J, K] += dz^T v and db [J] += dz^T 1, over n steps and samples.
 
     dz [n, .] holds its J columns from z0 on, v [n, .] its K from v0 on.
     """
     n, K = dz.shape[0], dW.shape[1]
     one = dW.dtype.type(1)
-    for j in range(j0, j1):
-        db[j] = 0
-        dW[j] = 0
     for i in range(n):
         row, target = dz[i, z0 + j0 : z0 + j1], db[j0:j1]
         for j in range(j1 - j0):

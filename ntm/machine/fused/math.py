@@ -1,4 +1,4 @@
-"""exp, log, tanh, sigmoid inside the kernels.
+"""exp, log, log1p, tanh, sigmoid inside the kernels.
 
 In float64 they are those of the C library. In float32 they are polynomials without branches,
 so that a loop over them vectorises: about 0.4 ns an element where a call takes 2 ns, and
@@ -96,7 +96,8 @@ def _exp32(x: Any) -> Any:
     p = p * r + f32(5.0000001201e-1)
     p = p * r * r + r + f32(1.0)
     y = p * _power_of_two(n)
-    return f32(0.0) if x < f32(-87.0) else y
+    y = f32(0.0) if x < f32(-87.0) else y
+    return x if x != x else y  # what is no number stays none
 
 
 @exact
@@ -115,6 +116,14 @@ def _log32(x: Any) -> Any:
     p = p * r + f32(3.3333331174e-1)
     p = p * r * z + e * f32(-2.12194440e-4) - f32(0.5) * z
     return (r + p) + e * f32(0.693359375)
+
+
+@exact
+def _log1p32(x: Any) -> Any:
+    """Of a number >= 0. What is lost in 1 + x is put back (Kahan)."""
+    u = f32(1.0) + x
+    d = u - f32(1.0)
+    return x if d == f32(0.0) else _log32(u) * (x / d)
 
 
 @exact
@@ -142,6 +151,7 @@ def _sigmoid64(x: Any) -> Any:
 
 def exp(x: Any) -> Any: ...
 def log(x: Any) -> Any: ...
+def log1p(x: Any) -> Any: ...
 def tanh(x: Any) -> Any: ...
 def sigmoid(x: Any) -> Any: ...
 
@@ -161,6 +171,7 @@ def _offer(name: Any, single: Any, double: Any) -> None:
 
 _offer(exp, _exp32, math.exp)
 _offer(log, _log32, math.log)
+_offer(log1p, _log1p32, math.log1p)
 _offer(tanh, _tanh32, math.tanh)
 _offer(sigmoid, _sigmoid32, _sigmoid64)
 

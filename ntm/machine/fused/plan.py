@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from controllers.base import Core, State
 from controllers.stack import Stack
 from ntm.machine.fused import kernel as k
-from ntm.machine.fused.controllers import KINDS, Kind
+from ntm.machine.fused.controllers import KINDS, Array, Kind
 from ntm.machine.fused.kernel import Machine
 from ntm.machine.fused.threads import run
-
-Array: TypeAlias = "np.ndarray[Any, Any]"
 
 if TYPE_CHECKING:
     from ntm.machine.cell import NTMCell
@@ -30,13 +27,12 @@ def layers_of(controller: Core) -> tuple[list[Core], bool]:
     return [controller], False
 
 
-def _gradient(
-    z: Array, z0: int, J: int, v: Array, v0: int, K: int, like: Tensor
-) -> tuple[Tensor, Tensor]:
-    dW, db = like.new_empty(J, K), like.new_empty(J)
+def add_gradient(
+    z: Array, z0: int, v: Array, v0: int, dW: Array, db: Array, *, parallel: bool
+) -> None:
+    """Adds: dW [J, K] += z^T v and db [J] += z^T 1, over the rows of z [n, ...] and v [n, ...]."""
     # Below a few million products, a second thread would be longer in coming.
-    run(k.gradient, (z, z0, v, v0, dW.numpy(), db.numpy()), J, J * K * len(z) > 8e6)
-    return dW, db
+    run(k.gradient, (z, z0, v, v0, dW, db), len(dW), parallel and dW.size * len(z) > 8e6)
 
 
 def _span(start: int, size: int) -> slice:
@@ -53,10 +49,15 @@ class Plan:
         self.stacked = type(cell.controller) is Stack
         self.layers, self.skip = layers_of(cell.controller)
         self.kinds: list[Kind] = [KINDS[type(layer)] for layer in self.layers]
+        #: How many parameters each layer has.
+        self.counts = [
+            len(kind.parameters(layer)) for kind, layer in zip(self.kinds, self.layers, strict=True)
+        ]
         self.units = [layer.output_size for layer in self.layers]
         self.controller_size = cell.controller.output_size
         self.output_size = cell.output_size
         self.interface: nn.Linear = cell.interface
+        self.r0 = cell.r0
         self.interface_size = sum(cell.interface_sizes)
 
         table = np.full((len(self.layers), k.COLUMNS), -1, dtype=np.int64)
@@ -110,39 +111,52 @@ class Plan:
             parameters += kind.parameters(layer)
         return parameters
 
-    def machine(self, parameters: Sequence[Tensor]) -> Machine:
-        """The parameters as the kernels want them."""
-        packed, at = [], 2
+    def starts(self) -> list[Tensor]:
+        """The learned part of the first state: the reads [R, W], then as :meth:`flatten`, [n]."""
+        starts: list[Tensor] = [self.r0]
         for kind, layer in zip(self.kinds, self.layers, strict=True):
-            count = len(kind.parameters(layer))
-            packed.append(kind.pack(parameters[at : at + count]))
+            starts += kind.start(layer)
+        return starts
+
+    def machine(self, parameters: Sequence[Array], packed: Array | None = None) -> Machine:
+        """The parameters as the kernels want them; ``packed`` takes the turned matrices."""
+        weight, bias, *rest = parameters
+        if packed is None:
+            packed = np.empty(self.weights_size, weight.dtype)
+        biases, at = [], 0
+        for kind, count, row in zip(self.kinds, self.counts, self.rows, strict=True):
+            own = rest[at : at + count]
             at += count
-        weights = parameters[0].new_empty(self.weights_size)
-        for (W, _), row in zip(packed, self.rows, strict=True):
-            end = row[k.WEIGHT] + W.numel()
-            turned = weights[row[k.WEIGHT] : end].view(W.shape[1], W.shape[0])
-            k.transpose(W.contiguous().numpy(), turned.numpy())
-        bias = packed[0][1] if len(packed) == 1 else torch.cat([b for _, b in packed])
-        return Machine(
-            self.table,
-            weights.numpy(),
-            bias.contiguous().numpy(),
-            parameters[0].contiguous().numpy(),
-            parameters[1].contiguous().numpy(),
-        )
+            W, b = kind.pack(own) if kind.pack else own
+            J, K = W.shape
+            k.transpose(W, packed[row[k.WEIGHT] : row[k.WEIGHT] + J * K].reshape(K, J))
+            biases.append(b)
+        together = biases[0] if len(biases) == 1 else np.concatenate(biases)
+        return Machine(self.table, packed, together, weight, bias)
 
-    def gradients(self, z: Array, v: Array, interface: Array, outputs: Array) -> list[Tensor]:
-        """The parameters' gradients, each from one product over all steps and samples.
+    def gradients(
+        self, z: Array, v: Array, interface: Array, outputs: Array, sinks: Sequence[Array],
+        *, parallel: bool,
+    ) -> None:  # fmt: skip
+        """Adds the parameters' gradients, each from one product over all steps and samples.
 
-        z [T B, J] and interface [T B, E] are derivatives; v [T B, K] and outputs [T B, C] are
-        what the matrices were multiplied with.
+        z [T B, J] and interface [T B, E] are derivatives; v [T B, K] and outputs [T B, C + R W]
+        are what the matrices were multiplied with. ``sinks`` are laid out as :meth:`parameters`.
         """
-        like, E, C = self.interface.weight.detach(), self.interface_size, self.controller_size
-        found = list(_gradient(interface, 0, E, outputs, 0, C, like))
-        for kind, row in zip(self.kinds, self.rows, strict=True):
-            dW, db = _gradient(z, row[k.Z], row[k.Z_SIZE], v, row[k.V], row[k.V_SIZE], like)
-            found += kind.unpack(dW, db)
-        return found
+        weight, bias, *rest = sinks
+        add_gradient(interface, 0, outputs, 0, weight, bias, parallel=parallel)
+        at = 0
+        for kind, count, row in zip(self.kinds, self.counts, self.rows, strict=True):
+            own = rest[at : at + count]
+            at += count
+            if kind.unpack is None:
+                add_gradient(z, row[k.Z], v, row[k.V], *own, parallel=parallel)
+                continue
+            dW = np.zeros((row[k.Z_SIZE], row[k.V_SIZE]), z.dtype)
+            db = np.zeros(row[k.Z_SIZE], z.dtype)
+            add_gradient(z, row[k.Z], v, row[k.V], dW, db, parallel=parallel)
+            for total, part in zip(own, kind.unpack(dW, db), strict=True):
+                total += part
 
     def flatten(self, state: State) -> list[Tensor]:
         """The controller's state as a list: for every layer h, then c, as far as it has them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,14 +12,14 @@ from torch.autograd.function import once_differentiable
 
 from controllers.base import Core
 from ntm.machine.fused import kernel
+from ntm.machine.fused.controllers import Array
+from ntm.machine.fused.kernel import Machine
 from ntm.machine.fused.plan import Plan, plan_of
 from ntm.machine.fused.threads import run, shares
 from ntm.machine.fused.workspace import Lease, Workspace
 
 if TYPE_CHECKING:
     from ntm.machine.cell import NTMCell, NTMState
-
-_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 def unroll(
@@ -45,101 +45,169 @@ def unroll(
         )
     else:
         with torch.no_grad():
-            run_ = _Run(plan, xs, start, parameters)
-            lease = run_.lease(0)
-            workspace = lease.workspace
-            assert workspace is not None
-            outputs = run_.new_outputs(len(xs))
-            run_.put(workspace, start)
-            run_.forward(workspace, xs, outputs)
-            end = run_.take(workspace, len(xs) & 1)
+            x, *others = arrays([xs, *start, *parameters])
+            machine = plan.machine(others[len(start) :])
+            rollout = Rollout(plan, machine, x, state.memory.shape[1])
+            found, last = rollout.infer(others[: len(start)])
+            outputs, *end = map(torch.from_numpy, [found, *last])
     memory, weights, reads, *flat = end
     return outputs, type(state)(memory, weights, reads, plan.unflatten(flat))
 
 
-class _Run:
-    """One call's machine, sizes and the moves between torch's layout and the kernels'."""
+class Rollout:
+    """One sequence on its way through a machine: the moves between torch's layout and the kernels'.
+
+    All arrays are NumPy's. States and their derivatives are lists: memory [B, N, W], weights
+    [B, H, N], reads [B, R, W], then the controller's [B, n] as :meth:`Plan.flatten` has them. A
+    first state's batch may be 1, and then serves every sample.
+    """
 
     def __init__(
-        self, plan: Plan, xs: Tensor, start: Sequence[Tensor], parameters: Sequence[Tensor]
+        self, plan: Plan, machine: Machine, xs: Array, slots: int, parallel: bool = True
     ) -> None:
-        self.plan, self.dtype = plan, xs.dtype
-        self.batch, self.slots = xs.shape[1], start[0].shape[1]
-        self.machine = plan.machine([p.detach() for p in parameters])
-        self.reads_shape = (self.batch, plan.read_heads, plan.width)
-        self.threads = len(shares(self.batch))
-        tiny = torch.finfo(self.dtype).tiny
-        scalar = _NUMPY[self.dtype]
+        self.plan, self.machine, self.xs, self.slots = plan, machine, xs, slots
+        self.steps, self.batch = xs.shape[:2]
+        self.parallel, self.threads = parallel, len(shares(self.batch)) if parallel else 1
+        self.lease: Lease | None = None
+        tiny = np.finfo(xs.dtype).tiny
         #: As in addressing.py: the shortest vector with a direction, the smallest logarithm.
-        self.sizes = (plan.read_heads, plan.shifts, scalar(tiny**0.25), scalar(tiny))
+        self.sizes = (plan.read_heads, plan.shifts, xs.dtype.type(tiny**0.25), tiny)
 
-    def lease(self, steps: int) -> Lease:
-        return Lease(self.plan, self.batch, self.slots, steps, self.threads, self.dtype)
+    def infer(self, start: Sequence[Array]) -> tuple[Array, list[Array]]:
+        """Outputs and the last state, without any history."""
+        outputs = self._new_outputs()
+        end = self._run(self._borrow(0), start, self.xs, outputs)
+        self.close()
+        return outputs, end
 
-    def new_outputs(self, steps: int) -> Tensor:
-        return torch.empty(steps, self.batch, self.plan.output_size, dtype=self.dtype)
+    def forward(
+        self, start: Sequence[Array], segment: int | None, wants_end: bool = True
+    ) -> tuple[Array, list[Array]]:
+        """Outputs and, if wanted, the last state; keeps what :meth:`backward` needs.
 
-    def put(self, to: Workspace, state: Sequence[Tensor]) -> None:
+        That is the whole history, or with ``segment`` the states between segments.
+        """
+        self.start, self.segment = start, min(segment or self.steps, self.steps)
+        outputs = self._new_outputs()
+        self.between: list[Sequence[Array]] = []
+        if self.segment == self.steps:
+            workspace = self._borrow(self.steps)
+            return outputs, self._run(workspace, start, self.xs, outputs, wants_end)
+        workspace, end = self._borrow(0), start
+        for span in self._spans():
+            self.between.append(end)
+            end = self._run(workspace, end, self.xs[span], outputs[span])
+        self.close()
+        return outputs, list(end)
+
+    def backward(
+        self, outputs: Array, doutputs: Array, dend: Sequence[Array | None],
+        sinks: Sequence[Array], dxs: Array | None = None,
+    ) -> list[Array]:  # fmt: skip
+        """The derivatives by the first state, [B, ...], which are there until :meth:`close`.
+
+        Those by the parameters are added to ``sinks``, those by the inputs written to ``dxs``.
+        """
+        # The history of the forward pass, if nothing has been written over it since.
+        ready = self.lease is not None
+        if not ready:
+            self._borrow(self.segment)
+        assert self.lease is not None
+        workspace = self.lease.workspace
+        assert workspace is not None
+        derivatives = self._put_adjoint(workspace, dend)
+        for n, span in reversed(list(enumerate(self._spans()))):
+            if not ready:
+                start = self.between[n] if self.between else self.start
+                again = np.empty_like(outputs[span])
+                self._run(workspace, start, self.xs[span], again, wants_end=False)
+            arguments = (
+                self.machine, workspace.states, workspace.z, workspace.addressing,
+                doutputs[span], workspace.adjoint, *workspace.derivatives, workspace.scratch,
+                *self.sizes,
+            )  # fmt: skip
+            run(kernel.backward, arguments, self.batch, self.parallel)
+            steps = span.stop - span.start
+            dx, dz, dinterface = (array[:steps] for array in workspace.derivatives)
+            if dxs is not None:
+                dxs[span] = dx
+            operands = (dz, workspace.states.v[:steps], dinterface, outputs[span])
+            z, v, interface, out = (rows(array) for array in operands)
+            self.plan.gradients(z, v, interface, out, sinks, parallel=self.parallel)
+        return derivatives
+
+    def close(self) -> None:
+        """Hand the history back."""
+        if self.lease is not None:
+            self.lease.end()
+        self.lease = None
+
+    def _spans(self) -> list[slice]:
+        starts = range(0, self.steps, self.segment)
+        return [slice(t, min(t + self.segment, self.steps)) for t in starts]
+
+    def _new_outputs(self) -> Array:
+        return np.empty((self.steps, self.batch, self.plan.output_size), self.xs.dtype)
+
+    def _borrow(self, steps: int) -> Workspace:
+        self.lease = Lease(self.plan, self.batch, self.slots, steps, self.threads, self.xs.dtype)
+        workspace = self.lease.workspace
+        assert workspace is not None
+        return workspace
+
+    def _run(
+        self, at: Workspace, start: Sequence[Array], xs: Array, outputs: Array,
+        wants_end: bool = True,
+    ) -> list[Array]:  # fmt: skip
+        """Fills ``outputs``; returns a copy of the last state, if it is wanted."""
+        self._put(at, start)
+        arguments = (
+            self.machine, xs, at.states, at.z, at.addressing, outputs, at.scratch,
+            *self.sizes, -1 if at.steps else 1,
+        )  # fmt: skip
+        run(kernel.forward, arguments, self.batch, self.parallel)
+        return self._take(at, len(xs) if at.steps else len(xs) & 1) if wants_end else []
+
+    def _put(self, to: Workspace, state: Sequence[Array]) -> None:
         """Write the state in which the first step finds the machine."""
-        memory, weights, reads, *flat = (tensor.detach().numpy() for tensor in state)
+        memory, weights, reads, *flat = state
         to.states.memory[0] = memory.swapaxes(1, 2)
         to.states.weights[0] = weights
         v, c = to.states.v[0], to.states.c[0]
         for columns in self.plan.reads_in_v:
-            v[:, columns] = reads.reshape(self.batch, -1)
+            v[:, columns] = reads.reshape(len(reads), -1)
         for array, (is_c, columns, _) in zip(flat, self.plan.places, strict=True):
             (c if is_c else v)[:, columns] = array
 
-    def take(self, source: Workspace, place: int) -> list[Tensor]:
+    def _take(self, source: Workspace, place: int) -> list[Array]:
         """A copy of the last state, which is at that place of the workspace."""
-        v, c = source.states.v[place], source.states.c[place]
-        reads = v[:, self.plan.reads_in_v[0]].reshape(self.reads_shape)
+        plan, v, c = self.plan, source.states.v[place], source.states.c[place]
+        reads = v[:, plan.reads_in_v[0]].reshape(self.batch, plan.read_heads, plan.width)
         found = [source.states.last.swapaxes(1, 2), source.states.weights[place], reads]
-        found += [(c if is_c else v)[:, columns] for is_c, columns, _ in self.plan.places]
-        return [torch.from_numpy(array.copy()) for array in found]
+        found += [(c if is_c else v)[:, columns] for is_c, columns, _ in plan.places]
+        return [array.copy() for array in found]
 
-    def forward(self, at: Workspace, xs: Tensor, outputs: Tensor) -> None:
-        mask = -1 if at.steps else 1
-        arguments = (
-            self.machine, xs.detach().contiguous().numpy(), at.states, at.z_array, at.addressing,
-            outputs.numpy(), at.scratch, *self.sizes, mask,
-        )  # fmt: skip
-        run(kernel.forward, arguments, self.batch)
-
-    def start_adjoint(self, at: Workspace, gradients: Sequence[Tensor | None]) -> None:
-        """Write the derivatives by the last state; None stands for 0."""
-        d = at.adjoint
-        memory, weights, reads, *flat = gradients
-        d.memory[:] = 0 if memory is None else memory.detach().numpy().swapaxes(1, 2)
-        d.weights[:] = 0 if weights is None else weights.detach().numpy()
-        d.reads[:] = 0 if reads is None else reads.detach().numpy().reshape(self.batch, -1)
-        d.h[:] = d.c[:] = 0
-        for tensor, (is_c, _, columns) in zip(flat, self.plan.places, strict=True):
-            if tensor is not None:
-                (d.c if is_c else d.h)[:, columns] = tensor.detach().numpy()
-
-    def backward(self, at: Workspace, doutputs: Tensor) -> None:
-        arguments = (
-            self.machine, at.states, at.z_array, at.addressing,
-            doutputs.detach().contiguous().numpy(), at.adjoint, *at.backward_arrays, at.scratch,
-            *self.sizes,
-        )  # fmt: skip
-        run(kernel.backward, arguments, self.batch)
-
-    def end_adjoint(self, at: Workspace, wanted: Sequence[bool]) -> list[Tensor | None]:
-        """The derivatives by the first state, those that are wanted."""
-        d = at.adjoint
-        found = [d.memory.swapaxes(1, 2), d.weights, d.reads.reshape(self.reads_shape)]
-        found += [(d.c if is_c else d.h)[:, columns] for is_c, _, columns in self.plan.places]
-        return [
-            torch.from_numpy(array.copy()) if want else None
-            for array, want in zip(found, wanted, strict=True)
-        ]
+    def _put_adjoint(self, to: Workspace, dend: Sequence[Array | None]) -> list[Array]:
+        """Write the derivatives by the last state; None stands for 0. Returns where they are."""
+        d, plan = to.adjoint, self.plan
+        d.h.fill(0)
+        d.c.fill(0)
+        reads = d.reads.reshape(self.batch, plan.read_heads, plan.width)
+        places = [d.memory.swapaxes(1, 2), d.weights, reads]
+        places += [(d.c if is_c else d.h)[:, columns] for is_c, _, columns in plan.places]
+        for place, array in zip(places, dend or [None] * len(places), strict=True):
+            place[...] = 0 if array is None else array
+        return places
 
 
-def _rows(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def rows(array: Array) -> Array:
     """[T, B, ...] -> [T B, ...]."""
     return array.reshape(-1, array.shape[-1])
+
+
+def arrays(tensors: Iterable[Tensor | None]) -> list[Any]:
+    """The tensors' memory, as contiguous NumPy arrays; None for None."""
+    return [None if t is None else t.detach().contiguous().numpy() for t in tensors]
 
 
 class _Unroll(torch.autograd.Function):
@@ -148,29 +216,11 @@ class _Unroll(torch.autograd.Function):
         ctx: Any, plan: Plan, segment: int | None, xs: Tensor, *rest: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        states = 3 + len(plan.places)
-        start, parameters = rest[:states], rest[states:]
-        T = len(xs)
-        run_ = _Run(plan, xs, start, parameters)
-        outputs = run_.new_outputs(T)
-        ctx.run, ctx.lease, ctx.starts = run_, None, []
-        if segment is None or segment >= T:
-            ctx.segment = T
-            ctx.lease = run_.lease(T)
-            run_.put(ctx.lease.workspace, start)
-            run_.forward(ctx.lease.workspace, xs, outputs)
-            end = run_.take(ctx.lease.workspace, T)
-        else:
-            ctx.segment = segment
-            workspace = run_.lease(0).workspace
-            assert workspace is not None
-            end = list(start)
-            for t in range(0, T, segment):
-                ctx.starts += [end] if t else []
-                run_.put(workspace, end)
-                run_.forward(workspace, xs[t : t + segment], outputs[t : t + segment])
-                end = run_.take(workspace, len(xs[t : t + segment]) & 1)
-        ctx.states = states
+        ctx.states = states = 3 + len(plan.places)
+        x, *others = arrays([xs, *rest])
+        ctx.rollout = Rollout(plan, plan.machine(others[states:]), x, rest[0].shape[1])
+        out, end_ = ctx.rollout.forward(others[:states], segment)
+        outputs, *end = map(torch.from_numpy, [out, *end_])
         ctx.save_for_backward(xs, outputs, *rest)
         return outputs, *end
 
@@ -178,40 +228,16 @@ class _Unroll(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, doutputs: Tensor | None, *dend: Tensor | None) -> Any:
         xs, outputs, *rest = ctx.saved_tensors
-        run_, segment, T = ctx.run, ctx.segment, len(xs)
-        start = rest[: ctx.states]
         if doutputs is None:
             doutputs = torch.zeros_like(outputs)
-
+        dxs = torch.empty(xs.shape, dtype=xs.dtype) if ctx.needs_input_grad[2] else None
+        sinks = [torch.zeros(p.shape, dtype=p.dtype) for p in rest[ctx.states :]]
+        out, dout, dx, *others = arrays([outputs, doutputs, dxs, *dend, *sinks])
+        places = ctx.rollout.backward(out, dout, others[: len(dend)], others[len(dend) :], dx)
         wanted = ctx.needs_input_grad[3 : 3 + ctx.states]
-        dxs = torch.empty_like(xs) if ctx.needs_input_grad[2] else None
-        dparameters: list[Tensor] = []
-        gradients: Sequence[Tensor | None] = dend
-        # The history of the forward pass, if nothing has been written over it since.
-        lease, ctx.lease = ctx.lease, None
-        ready = lease is not None
-        if lease is None:
-            lease = run_.lease(min(segment, T))
-        workspace = lease.workspace
-        for t in reversed(range(0, T, segment)):
-            span = slice(t, min(t + segment, T))
-            n = span.stop - t
-            if not ready:
-                again = outputs[span].clone()
-                run_.put(workspace, ctx.starts[t // segment - 1] if t else start)
-                run_.forward(workspace, xs[span], again)
-            run_.start_adjoint(workspace, gradients)
-            run_.backward(workspace, doutputs[span])
-            gradients = run_.end_adjoint(workspace, [True] * ctx.states if t else wanted)
-            dx, dz, dinterface = (array[:n] for array in workspace.backward_arrays)
-            if dxs is not None:
-                dxs[span] = torch.from_numpy(dx)
-            found = run_.plan.gradients(
-                *(_rows(array) for array in (dz, workspace.states.v[:n], dinterface)),
-                _rows(outputs[span].detach().numpy()),
-            )
-            dparameters = (
-                [a + b for a, b in zip(dparameters, found, strict=True)] if dparameters else found
-            )
-        lease.end()
-        return None, None, dxs, *gradients, *dparameters
+        dstart = [
+            torch.from_numpy(place.copy()) if want else None
+            for place, want in zip(places, wanted, strict=True)
+        ]
+        ctx.rollout.close()
+        return None, None, dxs, *dstart, *sinks

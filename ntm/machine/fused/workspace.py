@@ -6,12 +6,13 @@ it, so a workspace is handed on once nothing needs it: see :class:`Lease`.
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from ntm.machine.fused.controllers import Array
 from ntm.machine.fused.heads import Addressing, Scratch
 from ntm.machine.fused.kernel import EVERY, GROUP, Adjoint, States
 from ntm.machine.fused.plan import Plan
@@ -19,58 +20,60 @@ from ntm.machine.fused.plan import Plan
 #: Idle workspaces that are kept, and the bytes that they may take in all.
 KEEP, KEEP_BYTES = 4, 2**30
 
+#: Bytes of a cache line, and of the longest vector.
+LINE = 64
+
 
 class Workspace:
     """All arrays for up to ``steps`` steps of history; 2 places in turn if 0."""
 
     def __init__(
-        self, plan: Plan, batch: int, slots: int, steps: int, threads: int, dtype: torch.dtype
+        self, plan: Plan, batch: int, slots: int, steps: int, threads: int, dtype: Any
     ) -> None:
         B, N, W, H, Q = batch, slots, plan.width, plan.heads, plan.write_heads
         self.bytes = 0
         self.steps, self.threads = steps, threads
         inner, outer = (steps, steps + 1) if steps else (2, 2)
 
-        def new(*shape: int) -> Tensor:
-            tensor = torch.empty(shape, dtype=dtype)
-            self.bytes += tensor.nbytes
-            return tensor
+        def new(*shape: int) -> Array:
+            array = _aligned(shape, dtype)
+            self.bytes += array.nbytes
+            return array
 
-        self.v, self.c = new(outer, B, plan.v_size), new(outer, B, plan.c_size)
-        self.memory = new(steps // EVERY + 1, B, W, N)
-        self.recent = new(threads, EVERY, min(GROUP, B), W, N)
-        self.last, self.weights = new(B, W, N), new(outer, B, H, N)
+        self.states = States(
+            new(outer, B, plan.v_size),
+            new(outer, B, plan.c_size),
+            new(steps // EVERY + 1, B, W, N),
+            new(threads, EVERY, min(GROUP, B), W, N),
+            new(B, W, N),
+            new(outer, B, H, N),
+        )
         self.z = new(inner, B, plan.z_size)
-        self.steps_ = [
+        self.addressing = Addressing(
             new(inner, B, plan.interface_size + 2 * H),
             new(inner, B, N),
             *[new(inner, B, H, N) for _ in range(3)],
-        ]
-        halo = N + 2 * (plan.shifts // 2)
-        self.scratch = Scratch(*[
-            new(threads, *shape).numpy()
-            for shape in [
-                (H, W), (H, W), (halo,), (halo,), (N,), (H, N), (W, N), (Q + 1, N),
-            ]
-        ])  # fmt: skip
-        self.states = States(
-            *[
-                t.numpy()
-                for t in (self.v, self.c, self.memory, self.recent, self.last, self.weights)
-            ]
         )
-        self.z_array = self.z.numpy()
-        self.addressing = Addressing(*[t.numpy() for t in self.steps_])
+        halo = N + 2 * (plan.shifts // 2)
+        shapes = [(H, W), (H, W), (halo,), (halo,), (N,), (H, N), (W, N), (Q + 1, N)]
+        self.scratch = Scratch(*[new(threads, *shape) for shape in shapes])
         if steps:
-            self.dz = new(steps, B, plan.z_size)
-            self.dinterface = new(steps, B, plan.interface_size)
-            self.dx = new(steps, B, plan.inputs)
-            self.backward_arrays = [t.numpy() for t in (self.dx, self.dz, self.dinterface)]
-            self.adjoint_tensors = [
+            #: Derivatives by x, z and the interface, for every step.
+            self.derivatives = [
+                new(steps, B, size) for size in (plan.inputs, plan.z_size, plan.interface_size)
+            ]
+            self.adjoint = Adjoint(
                 new(B, plan.reads), new(B, plan.h_size), new(B, plan.c_size), new(B, W, N),
                 new(B, H, N), new(B, plan.v_size), new(B, plan.controller_size),
-            ]  # fmt: skip
-            self.adjoint = Adjoint(*[t.numpy() for t in self.adjoint_tensors])
+            )  # fmt: skip
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> Array:
+    """An empty array that begins where a cache line does."""
+    size = math.prod(shape)
+    room = np.empty(size + LINE // dtype.itemsize, dtype)
+    start = -room.ctypes.data % LINE // dtype.itemsize
+    return room[start : start + size].reshape(shape)
 
 
 Key = tuple[Any, ...]
@@ -82,7 +85,7 @@ class Lease:
     """A workspace on loan. It goes back when the lease is dropped or ended."""
 
     def __init__(
-        self, plan: Plan, batch: int, slots: int, steps: int, threads: int, dtype: torch.dtype
+        self, plan: Plan, batch: int, slots: int, steps: int, threads: int, dtype: Any
     ) -> None:
         self.key: Key = (
             plan.table.tobytes(), plan.heads, plan.width, plan.read_heads, plan.shifts,

@@ -1,0 +1,134 @@
+"""A training step's cost and all its gradients, without a graph.
+
+Autograd takes as long to note and to walk the dozen operations around one sequence as the
+kernels take to compute it. So where the model is a fused machine with a linear readout and the
+cost is the tasks' cross-entropy, the chain is written out here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ntm.machine.fused.controllers import Array
+from ntm.machine.fused.jit import kernel as compiled
+from ntm.machine.fused.kernel import GROUP, Machine
+from ntm.machine.fused.math import exp, larger, log1p
+from ntm.machine.fused.plan import add_gradient, plan_of
+from ntm.machine.fused.products import add_dots, add_product, at
+from ntm.machine.fused.sequence import Rollout, arrays, rows
+from ntm.machine.fused.threads import run, shares
+
+if TYPE_CHECKING:
+    from ntm.machine.cell import NTMCell
+    from ntm.machine.model import Model
+
+
+class Learner:
+    """Costs and gradients of one model, whose parameters each have a ``.grad``.
+
+    It looks up once where parameters and gradients lie, so it serves as long as they stay there.
+    A thread takes its samples all the way, a group at a time: the history of a group is still in
+    the cache when its backward pass wants it.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.cell = cell = cast("NTMCell", model.core)
+        self.plan = plan = plan_of(cell)
+        readout = [model.readout.weight, model.readout.bias]
+        self.parameters, self.readout = arrays(plan.parameters()), arrays(readout)
+        self.packed = np.empty(plan.weights_size, self.readout[0].dtype)
+        starts = plan.starts()
+        first = [cell.initial_memory(1), cell.initial_weights(1)]
+        self.first = arrays([*first, *(start.unsqueeze(0) for start in starts)])
+        #: For each thread, where it adds its gradients: of the readout, the cell, the start.
+        self.sinks: list[list[Array]] = [[]]
+        for parameter in [*readout, *plan.parameters(), *starts]:
+            assert parameter.grad is not None
+            assert parameter.grad.is_contiguous()
+            self.sinks[0].append(parameter.grad.numpy())
+
+    def __call__(self, inputs: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Adds the gradients of the mean cost of a sequence to every ``.grad``.
+
+        inputs [T, B, I], targets [T, B, O] of 0 and 1, mask [T, B]. Returns for each sequence
+        [B] its cost, the cross-entropy of its scored outputs in nats, and how many of them are
+        on the wrong side of one half.
+        """
+        machine = self.plan.machine(self.parameters, self.packed)
+        episode = arrays([inputs, targets, mask])
+        B = inputs.shape[1]
+        found = np.zeros((2, B), self.packed.dtype)
+        used = len(shares(B))
+        while len(self.sinks) < used:
+            self.sinks.append([np.empty_like(sink) for sink in self.sinks[0]])
+        for sinks in self.sinks[1:used]:
+            for sink in sinks:
+                sink.fill(0)
+        run(self._learn, (machine, episode, found), B)
+        for sinks in self.sinks[1:used]:
+            for total, sink in zip(self.sinks[0], sinks, strict=True):
+                total += sink
+        nats, wrong = torch.from_numpy(found)
+        return nats, wrong
+
+    def _learn(
+        self, machine: Machine, episode: list[Array], found: Array, b0: int, b1: int, thread: int
+    ) -> None:
+        """The samples b0 ... b1: one thread's work."""
+        B, count = found.shape[1], len(self.parameters)
+        W, b, *sinks = self.sinks[thread]
+        for g0 in range(b0, b1, GROUP):
+            g1 = min(g0 + GROUP, b1)
+            xs, ys, mask = (np.ascontiguousarray(array[:, g0:g1]) for array in episode)
+            rollout = Rollout(self.plan, machine, xs, self.cell.slots, parallel=False)
+            outputs, _ = rollout.forward(self.first, self.cell.segment, wants_end=False)
+            dlogits, doutputs = np.empty_like(ys), np.empty_like(outputs)
+            share = xs.dtype.type(1 / B)
+            readout, bias = self.readout
+            nats, wrong = found[:, g0:g1]
+            cross_entropy(outputs, readout, bias, ys, mask, share, dlogits, doutputs, nats, wrong)
+            add_gradient(rows(dlogits), 0, rows(outputs), 0, W, b, parallel=False)
+            places = rollout.backward(outputs, doutputs, (), sinks[:count])
+            for sink, place in zip(sinks[count:], places[2:], strict=True):
+                sink += place.sum(axis=0)
+            rollout.close()
+
+
+@compiled
+def cross_entropy(
+    outputs: Any, readout: Any, bias: Any, targets: Any, mask: Any, share: Any,
+    dlogits: Any, doutputs: Any, nats: Any, wrong: Any,
+) -> None:  # fmt: skip
+    """Readout and cost, and the derivatives of ``share`` of the cost by logits and outputs."""
+    T, B, C = outputs.shape
+    O, one = bias.shape[0], outputs.dtype.type(1)  # noqa: E741
+    zero, half = one - one, one / (one + one)
+    for t in range(T):
+        for b in range(B):
+            row = dlogits[t, b]
+            for o in range(O):
+                row[o] = bias[o]
+        add_dots(
+            one, at(dlogits, t * B * O), O, at(outputs, t * B * C), C, at(readout, 0), C, B, C, O
+        )
+        for b in range(B):
+            row, target, scored = dlogits[t, b], targets[t, b], mask[t, b]
+            total, errors = zero, zero
+            for o in range(O):
+                x, y = row[o], target[o]
+                small = exp(-abs(x))
+                total += larger(x, zero) - x * y + log1p(small)
+                errors += one if (x > zero) != (y > half) or x != x else zero
+                p = one / (one + small)
+                row[o] = ((p if x >= zero else small * p) - y) * scored * share
+            nats[b] += total * scored
+            wrong[b] += errors * scored
+            doutputs[t, b] = 0
+        add_product(
+            one, at(doutputs, t * B * C), C, at(dlogits, t * B * O), O, 1,
+            at(readout, 0), C, B, O, C,
+        )  # fmt: skip
