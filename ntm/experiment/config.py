@@ -86,7 +86,12 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainConfig:
-    """How a model is trained. Everything is counted in sequences, whatever the batch."""
+    """How a model is trained. Everything is counted in sequences, whatever the batch.
+
+    segment: trade time for memory on long sequences. Without it the history of a whole sequence
+        is kept for the backward pass; with it, the state every ``segment`` steps, from which the
+        backward pass runs forward again. The gradients are the same; the fused engine only.
+    """
 
     optimizer: Annotated[
         GravesRMSpropConfig | RMSpropConfig | AdamConfig, Field(discriminator="kind")
@@ -96,6 +101,7 @@ class TrainConfig:
     batch: int = Field(default=1, ge=1)
     sequences: int = Field(default=100_000, ge=1)  # the budget
     solved_bits: float = Field(default=0.1, ge=0)  # above the floor; 0 never stops early
+    segment: int | None = Field(default=None, ge=1)  # steps between the states that are kept
     report_every: int = Field(default=100, ge=1)
     checkpoint_every: int = Field(default=1000, ge=1)
 

@@ -24,6 +24,7 @@ def new_model(config: Config, device: torch.device | str = "cpu") -> Model:
     model = build_model(config.model, task.input_size, task.output_size, generator).to(device)
     if isinstance(model.core, NTMCell):
         model.core.engine, _ = choose_engine(config, model)
+        model.core.segment = config.train.segment
     return model
 
 

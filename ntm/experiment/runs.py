@@ -28,7 +28,7 @@ EXTENDABLE = {"train.sequences", "train.solved_bits"}
 def start_run(path: Path, config: Config, device: torch.device, command: str) -> RunDir:
     """The folder of a new run, with its config and its manifest."""
     model = new_model(config, device)  # before the folder is made: one that cannot be leaves none
-    size = state_size(model)
+    size, circumstances = state_size(model), _circumstances(config, model)
     config.task.sample(numpy_generator(config.seed, Stream.TRAINING), config.train.batch)
     run = RunDir.create(path, config)
     run.update_manifest(
@@ -37,7 +37,7 @@ def start_run(path: Path, config: Config, device: torch.device, command: str) ->
         command=command,
         started=_now(),
         seed=config.seed,
-        **_circumstances(config, model),
+        **circumstances,
         parameters=_count(model),
         parameters_by_part={
             **{name: _count(module) for name, module in model.core.named_children()},
@@ -95,6 +95,8 @@ _BIT_FOR_BIT = ("engine", "device", "threads", "versions", "machine")
 def _circumstances(config: Config, model: Model) -> dict[str, Any]:
     """Where and with what a run runs."""
     engine, reason = choose_engine(config, model)
+    if config.train.segment is not None and engine != "fused":
+        raise UsageError(f"train.segment: only the fused engine has it, not the {engine}: {reason}")
     device = model.readout.weight.device
     return {
         "engine": engine,

@@ -236,6 +236,35 @@ def test_a_reported_row_is_the_mean_of_its_interval(tmp_path: Path) -> None:
         assert [row[name] for row in rows[12]] == pytest.approx(means)
 
 
+def test_in_segments_the_same_training(tmp_path: Path) -> None:
+    rows = []
+    for segment in (None, 3):
+        config = small_config(train={"segment": segment})
+        run = new_run(tmp_path / str(segment), config)
+        train(run, config, CPU, Watch())
+        rows.append([row["bits"] for row in run.rows(run.metrics_file)])
+    assert rows[0] == pytest.approx(rows[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{"engine": "reference"}, {"model": {"memory": None}}])
+def test_segments_are_for_the_fused_engine(tmp_path: Path, changes: dict[str, Any]) -> None:
+    config = small_config(train={"segment": 3}, **changes)
+    with pytest.raises(UsageError, match=r"train\.segment: only the fused engine has it"):
+        new_run(tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_either_engine_trains_the_same_until_rounding_parts_them(tmp_path: Path) -> None:
+    curves = []
+    for engine in ("reference", "fused"):
+        config = small_config(engine=engine, train={"sequences": 240, "report_every": 15})
+        run = new_run(tmp_path / engine, config)
+        train(run, config, CPU, Watch())
+        curves.append([row["bits"] for row in run.rows(run.metrics_file)])
+    assert len(curves[0]) == 16
+    assert curves[0] == pytest.approx(curves[1], rel=1e-4)
+
+
 # Numbers that stop being finite
 
 
