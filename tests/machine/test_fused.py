@@ -1,5 +1,6 @@
 """The fused engine computes what the reference computes: values and every gradient."""
 
+import copy
 import functools
 import logging
 import os
@@ -12,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from controllers import ControllerConfig, Core, build_controller
@@ -157,16 +160,56 @@ def test_sizes(case: Case) -> None:
     assert compare(case) < 1e-9
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_random_sizes(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    # every size another one, so that no two can be mixed up
-    T, B, I, size, N, W = (int(n) for n in rng.permutation(np.arange(2, 22))[:6])  # noqa: E741
-    case = Case(
-        KINDS[seed % 4], int(rng.integers(1, 4)), bool(rng.integers(2)), T, B, I, size, N, W,
-        R=int(rng.integers(1, 5)), Q=int(rng.integers(1, 5)), shift=int(rng.integers(0, 4)),
+@st.composite
+def cases(draw: Any) -> Case:
+    """A machine of any shape: sizes that all differ, so that no two can be mixed up."""
+    N = draw(st.sampled_from([1, 2, 3, 128, *range(4, 24)]))
+    W = draw(st.sampled_from([1, *range(2, 24)]).filter(lambda n: n != N))
+    T, B, I, size = draw(  # noqa: E741
+        st.lists(st.integers(1, 22).filter(lambda n: n not in (N, W)), min_size=4, max_size=4,
+                 unique=True)
     )  # fmt: skip
-    assert compare(case, seed) < 1e-9
+    return Case(
+        draw(st.sampled_from(KINDS)), draw(st.integers(1, 3)), draw(st.booleans()), T, B, I, size,
+        N, W, R=draw(st.integers(1, 4)), Q=draw(st.integers(1, 4)), shift=draw(st.integers(0, 4)),
+    )  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(
+    case=cases(),
+    spread=st.one_of(st.just(0.5), st.floats(0.1, 300)),
+    seed=st.integers(0, 10**6),
+)
+def test_any_machine_to_within_rounding(case: Case, spread: float, seed: int) -> None:
+    """1e-9 of the largest number, or what rounding explains.
+
+    Gates saturate here, gamma and beta reach hundreds, and a slot may be erased to the noise
+    that is left of it, whose direction then counts. How far rounding moves such a machine is
+    measured: the reference itself, with every number that it is given changed by about 1e-15.
+    Extreme machines take two steps: a gamma of 100 makes a difference 100 times as large in
+    every step, and one of 1e-16 is always there.
+    """
+    if spread > 3:
+        case = case._replace(T=min(case.T, 2))
+    cell, xs, start = make(case._replace(spread=spread), seed)
+    truth, found = measure(Core.unroll, cell, xs, start), measure(fused.unroll, cell, xs, start)
+    g = torch.Generator().manual_seed(seed)
+
+    def moved(t: Tensor) -> Tensor:
+        return t * (1 + 1e-15 * torch.randn(t.shape, generator=g, dtype=t.dtype))
+
+    again = []
+    for _ in range(3):
+        other = copy.deepcopy(cell)
+        other.load_state_dict({name: moved(p) for name, p in cell.state_dict().items()})
+        again.append(measure(Core.unroll, other, moved(xs), [moved(t) for t in start]))
+    for kind in ("values", "gradients"):
+        whole, mine = getattr(truth, kind), getattr(found, kind)
+        largest = max(t.abs().max() for t in whole)
+        for n, (x, y) in enumerate(zip(whole, mine, strict=True)):
+            rounding = max((getattr(other, kind)[n] - x).abs().max() for other in again)
+            assert (x - y).abs().max() <= 1e-9 * largest + 1000 * rounding
 
 
 def test_from_the_machines_own_first_state(two_threads: None) -> None:
@@ -182,14 +225,8 @@ def test_from_the_machines_own_first_state(two_threads: None) -> None:
 
 @pytest.mark.parametrize("spread", [3.0, 30.0])
 @pytest.mark.parametrize("kind", KINDS)
-def test_saturated_gates_and_extreme_strengths(kind: str, spread: float) -> None:
-    case = Case(kind, T=4, spread=spread)
-    made = make(case)
-    a, b = measure(Core.unroll, *made), measure(fused.unroll, *made)
-    for x, y in zip(a.values, b.values, strict=True):
-        torch.testing.assert_close(y, x, rtol=1e-9, atol=1e-9)
-    # float32: finite wherever the reference is
-    single = make(case._replace(dtype=torch.float32))
+def test_in_float32_finite_wherever_the_reference_is(kind: str, spread: float) -> None:
+    single = make(Case(kind, T=4, spread=spread, dtype=torch.float32))
     a, b = measure(Core.unroll, *single), measure(fused.unroll, *single)
     for x, y in zip([*a.values, *a.gradients], [*b.values, *b.gradients], strict=True):
         assert torch.isfinite(y)[torch.isfinite(x)].all()
