@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
+import pkgutil
 import shlex
 import signal
 import sys
@@ -47,18 +49,22 @@ SlotsOption = Annotated[
 @app.command("list")
 def list_() -> None:
     """Tasks, controllers and shipped configs."""
-    from controllers import CONTROLLERS
-    from ntm.experiment.config import shipped_configs
-    from tasks import TASKS
+    from configs import describe, shipped_configs
 
-    for heading, names in (
-        ("tasks", TASKS),
-        ("controllers", CONTROLLERS),
-        ("configs", shipped_configs()),
-    ):
-        typer.echo(f"{heading}:")
-        for name in names:
-            typer.echo(f"  {name}")
+    typer.echo(f"tasks: {', '.join(_modules('tasks'))}")
+    typer.echo(f"controllers: {', '.join(_modules('controllers'))}")
+    typer.echo("configs, for ntm train NAME:")
+    names = shipped_configs()
+    for name in names:
+        typer.echo(f"  {name:{max(map(len, names))}}  {describe(name)}")
+
+
+def _modules(package: str) -> list[str]:
+    """Kinds have their modules' names; to import the package for them would import torch."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    found = {module.name for module in pkgutil.iter_modules(spec.submodule_search_locations)}
+    return sorted(found - {"base", "stack"})
 
 
 @app.command()

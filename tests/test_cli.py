@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 import pytest
 
+from controllers import CONTROLLERS
 from ntm import cli
 from ntm.experiment.rundir import RunDir
+from tasks import TASKS
 
 SMALL = """
 task: {kind: copy, width: 3, length: [1, 3]}
@@ -66,9 +68,22 @@ RUN = Path("runs/copy/small/seed-1")
 
 
 def test_list_shows_tasks_controllers_and_configs(ntm: Terminal) -> None:
-    out = ntm("list").out
-    for name in ("priority_sort", "feedforward", "copy/ntm-lstm", "ngram/paper-lstm"):
-        assert f"  {name}\n" in out
+    lines = ntm("list").out.splitlines()
+    assert lines[0] == f"tasks: {', '.join(sorted(TASKS))}"
+    assert lines[1] == f"controllers: {', '.join(sorted(CONTROLLERS))}"
+    (recipe,) = (line for line in lines if line.startswith("  copy/ntm-lstm "))
+    assert recipe.endswith("the paper's machine and optimiser.")
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["train", "--help"]])
+def test_what_computes_nothing_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        f"import sys; sys.argv = ['ntm', *{arguments}]\n"
+        "from ntm.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'numba', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_from_config_to_pictures(ntm: Terminal) -> None:

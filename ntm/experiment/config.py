@@ -21,7 +21,6 @@ from ntm.machine.model import ModelConfig
 from tasks import AnyTask, Task
 
 STRICT = ConfigDict(extra="forbid", strict=True)
-SHIPPED = Path(configs.__file__).parent
 
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -162,19 +161,12 @@ def find_config(source: str | Path) -> Path:
     with contextlib.suppress(OSError):  # a name that no file system takes
         if path.is_file():
             return path
-    shipped = SHIPPED / f"{source}.yaml"
-    if str(source) in shipped_configs():
+    shipped = configs.FOLDER / f"{source}.yaml"
+    if str(source) in configs.shipped_configs():
         return shipped
-    near = difflib.get_close_matches(str(source), shipped_configs(), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(source), configs.shipped_configs(), n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else "; ntm list shows the shipped ones"
     raise UsageError(f"{source}: no such file, and no shipped config of that name{hint}")
-
-
-def shipped_configs() -> list[str]:
-    """Names that ``find_config`` takes: ``<task>/<model>``."""
-    return sorted(
-        path.relative_to(SHIPPED).with_suffix("").as_posix() for path in SHIPPED.glob("*/*.yaml")
-    )
 
 
 def dump_config(config: Config) -> str:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from configs import shipped_configs
 from ntm.errors import UsageError
 from ntm.experiment.config import (
     Config,
     dump_config,
     load_config,
     parse_config,
-    shipped_configs,
     task_settings,
     to_dict,
     with_settings,

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from configs import shipped_configs
 from ntm.errors import NTMError, UsageError
-from ntm.experiment.config import Config, load_config, shipped_configs
+from ntm.experiment.config import Config, load_config
 from ntm.experiment.evaluate import evaluate
 from ntm.experiment.models import load_model, load_weights, new_model
 from ntm.experiment.optim import flatten

@@ -120,9 +120,11 @@ def cross_entropy(
             total, errors = zero, zero
             for o in range(O):
                 x, y = row[o], target[o]
-                small = exp(-abs(x))
-                total += larger(x, zero) - x * y + log1p(small)
+                total += larger(x, zero) - x * y + log1p(exp(-abs(x)))
                 errors += one if (x > zero) != (y > half) or x != x else zero
+            for o in range(O):  # of its own: sums beside stores depend on where arrays lie
+                x, y = row[o], target[o]
+                small = exp(-abs(x))
                 p = one / (one + small)
                 row[o] = ((p if x >= zero else small * p) - y) * scored * share
             nats[b] += total * scored

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,21 +26,42 @@ LINE = 64
 
 
 class Workspace:
-    """All arrays for up to ``steps`` steps of history; 2 places in turn if 0."""
+    """All arrays for up to ``steps`` steps of history; 2 places in turn if 0.
+
+    They lie in one block, so that their distances are always the same: compiled loops look at
+    distances to find out whether arrays overlap, and sum in another order where they might.
+    """
 
     def __init__(
         self, plan: Plan, batch: int, slots: int, steps: int, threads: int, dtype: Any
     ) -> None:
-        B, N, W, H, Q = batch, slots, plan.width, plan.heads, plan.write_heads
-        self.bytes = 0
         self.steps, self.threads = steps, threads
-        inner, outer = (steps, steps + 1) if steps else (2, 2)
+        sizes = (plan, batch, slots, steps, threads)
+        total = 0
+
+        def count(*shape: int) -> Any:
+            nonlocal total
+            total += _padded(math.prod(shape), dtype)
+
+        self._lay_out(count, *sizes)
+        block = np.empty(total + LINE // dtype.itemsize, dtype)
+        self.bytes = block.nbytes
+        at = -block.ctypes.data % LINE // dtype.itemsize
 
         def new(*shape: int) -> Array:
-            array = _aligned(shape, dtype)
-            self.bytes += array.nbytes
+            nonlocal at
+            size = math.prod(shape)
+            array = block[at : at + size].reshape(shape)
+            at += _padded(size, dtype)
             return array
 
+        self._lay_out(new, *sizes)
+
+    def _lay_out(
+        self, new: Callable[..., Array], plan: Plan, B: int, N: int, steps: int, threads: int
+    ) -> None:
+        W, H, Q = plan.width, plan.heads, plan.write_heads
+        inner, outer = (steps, steps + 1) if steps else (2, 2)
         self.states = States(
             new(outer, B, plan.v_size),
             new(outer, B, plan.c_size),
@@ -68,12 +90,10 @@ class Workspace:
             )  # fmt: skip
 
 
-def _aligned(shape: tuple[int, ...], dtype: Any) -> Array:
-    """An empty array that begins where a cache line does."""
-    size = math.prod(shape)
-    room = np.empty(size + LINE // dtype.itemsize, dtype)
-    start = -room.ctypes.data % LINE // dtype.itemsize
-    return room[start : start + size].reshape(shape)
+def _padded(size: int, dtype: Any) -> int:
+    """So many elements, and those up to the next cache line."""
+    line: int = LINE // dtype.itemsize
+    return -(-size // line) * line
 
 
 Key = tuple[Any, ...]
