@@ -1,0 +1,106 @@
+"""Runs a study: every variant of a config over many seeds, then tests of what was trained.
+
+    python studies/study.py studies/copy.yaml --workers 2
+
+Started again, it does only what is missing and goes on with what was interrupted. The runs land
+in runs/studies/NAME/VARIANT/seed-N, one row for each in studies/results/NAME.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+NTM = [sys.executable, "-m", "ntm.cli"]
+
+
+def ntm(*arguments: str) -> str:
+    """One command, on one thread: two of them keep two cores busy."""
+    done = subprocess.run(
+        [*NTM, *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"ntm {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def options(settings: list[str]) -> list[str]:
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+def one(study: dict[str, Any], name: str, variant: str, seed: int) -> dict[str, Any]:
+    """Trains one seed of one variant, if that is still to be done, and tests it."""
+    run = ROOT / "runs" / "studies" / name / variant / f"seed-{seed}"
+    tested = run / "tests.json"
+    settings = options([*study.get("settings", []), *(study["variants"][variant] or [])])
+    manifest = json.loads((run / "manifest.json").read_text()) if run.exists() else {}
+    if manifest.get("status") not in ("solved", "budget"):
+        resume = ["--resume"] if manifest else []
+        command = [study["config"], "--seed", str(seed), *settings, "--run", str(run), *resume]
+        ntm("train", *command, "--quiet")
+        tested.unlink(missing_ok=True)
+        manifest = json.loads((run / "manifest.json").read_text())
+    results = json.loads(tested.read_text()) if tested.exists() else {}
+    for label, test in study["tests"].items():
+        if label in results:
+            continue
+        slots = ["--slots", str(test["slots"])] if "slots" in test else []
+        count = ["--episodes", str(test["episodes"])]
+        found = ntm("evaluate", str(run), *options(test["set"]), *slots, *count, "--json")
+        results[label] = json.loads(found)
+        tested.write_text(json.dumps(results))
+    with (run / "eval.csv").open() as stream:
+        best = min(csv.DictReader(stream), key=lambda row: float(row["bits"]) - float(row["floor"]))
+    row: dict[str, Any] = {"variant": variant, "seed": seed, "status": manifest["status"]}
+    row |= {"sequences": best["sequences"], "seconds": best["seconds"]}
+    for label, result in results.items():
+        row[f"{label}: bits"] = f"{result['bits'] - result['floor']:.4f}"
+        row[f"{label}: exact"] = f"{result['exact']:.3f}"
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--only", nargs="*", help="variants")
+    given = parser.parse_args()
+    study, name = yaml.safe_load(given.study.read_text()), given.study.stem
+    jobs = [
+        (study, name, variant, seed)
+        for variant in given.only or study["variants"]
+        for seed in study["seeds"]
+    ]
+    file = ROOT / "studies" / "results" / f"{name}.csv"
+    rows = {}
+    if file.exists():
+        with file.open() as stream:
+            rows = {(row["variant"], row["seed"]): row for row in csv.DictReader(stream)}
+    with ThreadPoolExecutor(given.workers) as pool:
+        for row in pool.map(lambda job: one(*job), jobs):
+            print(*row.values(), flush=True)
+            rows[row["variant"], str(row["seed"])] = row
+            file.parent.mkdir(exist_ok=True)
+            fields = list(dict.fromkeys(key for r in rows.values() for key in r))
+            with file.open("w", newline="") as stream:
+                writer = csv.DictWriter(stream, fields, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows.values())
+
+
+if __name__ == "__main__":
+    main()
