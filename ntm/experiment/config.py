@@ -62,10 +62,16 @@ class AdamConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ClipConfig:
-    """Gradients clipped elementwise to (-value, value), or scaled down to a total norm."""
+    """Gradients clipped elementwise to (-value, value), or scaled down to a total norm.
+
+    weights: and, before that, at every time step on the way back, the derivatives by the heads'
+        weights, elementwise. Sharpening makes small differences of weights grow from step to
+        step, so these are what explodes.
+    """
 
     value: Positive | None = None
     norm: Positive | None = None
+    weights: Positive | None = None
 
     @model_validator(mode="after")
     def _one(self) -> ClipConfig:
@@ -124,6 +130,12 @@ class Config:
     validation: ValidationConfig = ValidationConfig()
     engine: Engine = "auto"
     seed: int = Field(default=1, ge=0)
+
+    @model_validator(mode="after")
+    def _clips_what_is_there(self) -> Config:
+        if self.model.memory is None and self.train.clip and self.train.clip.weights is not None:
+            raise ValueError("train.clip.weights: a baseline has no heads")
+        return self
 
     @model_validator(mode="after")
     def _validation_fits(self) -> Config:

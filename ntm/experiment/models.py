@@ -25,6 +25,7 @@ def new_model(config: Config, device: torch.device | str = "cpu") -> Model:
     if isinstance(model.core, NTMCell):
         model.core.engine, _ = choose_engine(config, model)
         model.core.segment = config.train.segment
+        model.core.limit = config.train.clip.weights if config.train.clip else None
     return model
 
 

@@ -24,6 +24,10 @@ from ntm.machine.model import Model
 from ntm.machine.trace import first_non_finite, record
 from tasks import Episode
 
+#: A gradient may overflow while the loss is finite: the way back through a hundred steps of
+#: sharpening can multiply by more than 10^38. Such a step is left out; so many in a row are an end.
+OVERFLOWS = 10
+
 
 class Watcher(Protocol):
     """Somebody who watches training: a progress bar, a log."""
@@ -76,7 +80,7 @@ def train(
         _save(run, model, optimizer, rng.bit_generator.state, progress)
     started = time.perf_counter() - progress.seconds
     progress.status = "running"
-    save = False
+    save, overflows = False, 0
 
     while progress.sequences < settings.sequences:
         for group in optimizer.param_groups:
@@ -87,20 +91,22 @@ def train(
         cost = differentiate(episode)
         norm = torch.linalg.vector_norm(gradient)
         total, norm_value = cost.nats.sum().item(), norm.item()
-        if not (math.isfinite(total) and math.isfinite(norm_value)):
+        overflows = 0 if math.isfinite(norm_value) else overflows + 1
+        if not math.isfinite(total) or overflows == OVERFLOWS:
             raise NTMError(_diagnosis(run, model, episode, cost.nats))
         # Saved here: the weights have just proved good, and are not changed yet.
         stop = should_stop()
         if stop:
             progress.status = "interrupted"
-        if save or stop:
+        if (save and not overflows) or stop:
             _save(run, model, optimizer, generator, progress)
             save = False
         if stop:
             return progress
 
-        clip(parameters, settings.clip, norm)
-        optimizer.step()
+        if not overflows:
+            clip(parameters, settings.clip, norm)
+            optimizer.step()
 
         progress.sequences += settings.batch
         progress.seconds = time.perf_counter() - started
@@ -108,7 +114,8 @@ def train(
             progress.interval,
             bits=total / math.log(2),
             bit_errors=cost.bit_errors.sum().item(),
-            grad_norm=norm_value * settings.batch,
+            grad_norm=0 if overflows else norm_value * settings.batch,
+            skipped=settings.batch if overflows else 0,
             sequences=settings.batch,
         )
 
@@ -225,8 +232,9 @@ def _validate(
 def _report(run: RunDir, progress: Progress, lr: float) -> dict[str, float]:
     sums = progress.interval
     row = {"sequences": progress.sequences, "seconds": round(progress.seconds, 3)}
-    row |= {n: sums[n] / sums["sequences"] for n in ("bits", "bit_errors", "grad_norm")}
-    row["lr"] = lr
+    row |= {n: sums[n] / sums["sequences"] for n in ("bits", "bit_errors")}
+    row["grad_norm"] = sums["grad_norm"] / max(1, sums["sequences"] - sums["skipped"])
+    row |= {"lr": lr, "skipped": sums["skipped"]}
     run.append(run.metrics_file, row)
     progress.interval = {}
     return row

@@ -80,6 +80,8 @@ class NTMCell(Core):
         self.engine: Literal["reference", "fused"] = "reference"
         #: Steps between the states that training keeps; None keeps them all (fused engine).
         self.segment: int | None = None
+        #: What derivatives by the weights w_t are clipped to, at every step of the way back.
+        self.limit: float | None = None
 
     def initial_state(self, batch: int) -> NTMState:
         reads = self.r0.expand(batch, -1, -1)
@@ -113,6 +115,10 @@ class NTMCell(Core):
         content = addressing.content_weighting(key, beta, state.memory)
         gated = addressing.interpolate(content, state.weights, gate)
         weights = addressing.sharpen(addressing.shift(gated, s), gamma)
+
+        if self.limit is not None and weights.requires_grad:
+            limit = self.limit
+            weights.register_hook(lambda gradient: gradient.clamp(-limit, limit))
 
         R = self.read_heads
         memory = write(state.memory, weights[:, R:], erase, add)

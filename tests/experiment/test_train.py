@@ -325,22 +325,43 @@ def test_the_checkpoint_that_is_kept_is_good_when_training_diverges(
     assert all(tensor.isfinite().all() for tensor in run.load_best().weights.values())
 
 
-def test_a_gradient_that_is_not_finite_names_the_parameters(
+def overflowing(times: float) -> Callable[[Config, torch.device], Any]:
+    """A model whose gradient overflows in its first so many steps."""
+
+    def build(config: Config, device: torch.device) -> torch.nn.Module:
+        model = new_model(config, device)
+        left = itertools.count(times, -1)
+        model.readout.bias.register_hook(lambda grad: grad * math.inf if next(left) > 0 else grad)
+        return model
+
+    return build
+
+
+def test_a_gradient_that_is_never_finite_names_the_parameters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ntm.experiment.train as module
 
-    def overflowing(config: Config, device: torch.device) -> torch.nn.Module:
-        model = new_model(config, device)
-        model.readout.bias.register_hook(lambda grad: grad * math.inf)
-        return model
-
     config = small_config(engine="reference")  # autograd calls the hook
     run = new_run(tmp_path / "run", config)
-    monkeypatch.setattr(module, "new_model", overflowing)
+    monkeypatch.setattr(module, "new_model", overflowing(math.inf))
     with pytest.raises(NTMError, match=r"the gradient is not finite; it arose in readout\.bias"):
         train(run, config, CPU, Watch())
     assert run.load_checkpoint().state["progress"]["sequences"] == 0
+
+
+def test_a_gradient_that_overflows_once_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ntm.experiment.train as module
+
+    config = small_config(engine="reference", train={"report_every": 6})  # two steps of 3
+    run = new_run(tmp_path / "run", config)
+    monkeypatch.setattr(module, "new_model", overflowing(1))
+    train(run, config, CPU, Watch())
+    rows = run.rows(run.metrics_file)
+    assert [row["skipped"] for row in rows] == [3] + [0] * 9
+    assert all(math.isfinite(row["grad_norm"]) and row["grad_norm"] > 0 for row in rows)
 
 
 # Parts

@@ -297,6 +297,17 @@ def test_segments_give_the_same_gradients(kind: str, segment: int) -> None:
     assert distance(whole, parts) < 1e-13
 
 
+@pytest.mark.parametrize("limit", [1e-3, 0.3])
+def test_clipped_on_the_way_back(limit: float) -> None:
+    cell, xs, start = make(Case(R=2, Q=2, T=7))
+    free = measure(Core.unroll, cell, xs, start)
+    cell.limit = limit
+    reference, mine = measure(Core.unroll, cell, xs, start), measure(fused.unroll, cell, xs, start)
+    assert distance(reference, mine) < 1e-9
+    assert distance(free, reference) > 1e-3  # it was clipped
+    assert all(map(torch.equal, free.values, reference.values))
+
+
 def test_a_segment_is_at_least_one_step() -> None:
     cell, xs, _ = make(Case())
     with pytest.raises(ValueError, match="at least 1"):

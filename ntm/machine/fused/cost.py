@@ -84,8 +84,9 @@ class Learner:
         for g0 in range(b0, b1, GROUP):
             g1 = min(g0 + GROUP, b1)
             xs, ys, mask = (np.ascontiguousarray(array[:, g0:g1]) for array in episode)
-            rollout = Rollout(self.plan, machine, xs, self.cell.slots, parallel=False)
-            outputs, _ = rollout.forward(self.first, self.cell.segment, wants_end=False)
+            cell = self.cell
+            rollout = Rollout(self.plan, machine, xs, cell.slots, cell.limit, parallel=False)
+            outputs, _ = rollout.forward(self.first, cell.segment, wants_end=False)
             dlogits, doutputs = np.empty_like(ys), np.empty_like(outputs)
             share = xs.dtype.type(1 / B)
             readout, bias = self.readout

@@ -248,6 +248,14 @@ def controllers_backward(
 
 
 @part
+def clip(x: Any, limit: Any) -> None:
+    """To (-limit, limit); what is no number stays none."""
+    for i in range(x.shape[0]):
+        low = -limit if x[i] < -limit else x[i]
+        x[i] = limit if low > limit else low
+
+
+@part
 def add(x: Any, y: Any) -> None:
     for i in range(x.shape[0]):
         y[i] += x[i]
@@ -257,9 +265,12 @@ def add(x: Any, y: Any) -> None:
 def backward(
     machine: Any, states: Any, z: Any, steps: Any, doutputs: Any, adjoint: Any,
     dxs: Any, dz: Any, dinterface: Any, scratch: Any,
-    R: Any, S: Any, floor: Any, tiny: Any, b0: Any, b1: Any, thread: Any,
+    R: Any, S: Any, floor: Any, tiny: Any, limit: Any, b0: Any, b1: Any, thread: Any,
 ) -> None:  # fmt: skip
-    """Derivatives by xs, by z and by the interface, and through ``adjoint`` by the state."""
+    """Derivatives by xs, by z and by the interface, and through ``adjoint`` by the state.
+
+    Those by the weights are clipped to (-limit, limit) at every step.
+    """
     T, C = doutputs.shape[0], machine.interface.shape[1]
     E = machine.interface_bias.shape[0]
     H, W = states.weights.shape[2], states.memory.shape[2]
@@ -292,6 +303,8 @@ def backward(
                     memory, weights, e, R, scratch.memory[thread], scratch.keep[thread],
                     dmemory, dweights, de,
                 )  # fmt: skip
+                for h in range(H):
+                    clip(dweights[h], limit)
                 address_backward(
                     memory, states.weights[t, b], weights, e, first_gate, S, floor, tiny,
                     steps.inverse[t, b], steps.cosine[t, b], steps.content[t, b],

@@ -41,7 +41,7 @@ def unroll(
     parameters = plan.parameters()
     if torch.is_grad_enabled() and any(t.requires_grad for t in [xs, *start, *parameters]):
         outputs, *end = _Unroll.apply(  # type: ignore[no-untyped-call]
-            plan, segment, xs, *start, *parameters
+            plan, segment, cell.limit, xs, *start, *parameters
         )
     else:
         with torch.no_grad():
@@ -63,8 +63,9 @@ class Rollout:
     """
 
     def __init__(
-        self, plan: Plan, machine: Machine, xs: Array, slots: int, parallel: bool = True
-    ) -> None:
+        self, plan: Plan, machine: Machine, xs: Array, slots: int,
+        limit: float | None = None, parallel: bool = True,
+    ) -> None:  # fmt: skip
         self.plan, self.machine, self.xs, self.slots = plan, machine, xs, slots
         self.steps, self.batch = xs.shape[:2]
         self.parallel, self.threads = parallel, len(shares(self.batch)) if parallel else 1
@@ -72,6 +73,8 @@ class Rollout:
         tiny = np.finfo(xs.dtype).tiny
         #: As in addressing.py: the shortest vector with a direction, the smallest logarithm.
         self.sizes = (plan.read_heads, plan.shifts, xs.dtype.type(tiny**0.25), tiny)
+        #: Of derivatives by the weights, at every step.
+        self.limit = xs.dtype.type(np.inf if limit is None else limit)
 
     def infer(self, start: Sequence[Array]) -> tuple[Array, list[Array]]:
         """Outputs and the last state, without any history."""
@@ -124,7 +127,7 @@ class Rollout:
             arguments = (
                 self.machine, workspace.states, workspace.z, workspace.addressing,
                 doutputs[span], workspace.adjoint, *workspace.derivatives, workspace.scratch,
-                *self.sizes,
+                *self.sizes, self.limit,
             )  # fmt: skip
             run(kernel.backward, arguments, self.batch, self.parallel)
             steps = span.stop - span.start
@@ -213,12 +216,12 @@ def arrays(tensors: Iterable[Tensor | None]) -> list[Any]:
 class _Unroll(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, plan: Plan, segment: int | None, xs: Tensor, *rest: Tensor
+        ctx: Any, plan: Plan, segment: int | None, limit: float | None, xs: Tensor, *rest: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
         ctx.states = states = 3 + len(plan.places)
         x, *others = arrays([xs, *rest])
-        ctx.rollout = Rollout(plan, plan.machine(others[states:]), x, rest[0].shape[1])
+        ctx.rollout = Rollout(plan, plan.machine(others[states:]), x, rest[0].shape[1], limit)
         out, end_ = ctx.rollout.forward(others[:states], segment)
         outputs, *end = map(torch.from_numpy, [out, *end_])
         ctx.save_for_backward(xs, outputs, *rest)
@@ -230,14 +233,14 @@ class _Unroll(torch.autograd.Function):
         xs, outputs, *rest = ctx.saved_tensors
         if doutputs is None:
             doutputs = torch.zeros_like(outputs)
-        dxs = torch.empty(xs.shape, dtype=xs.dtype) if ctx.needs_input_grad[2] else None
+        dxs = torch.empty(xs.shape, dtype=xs.dtype) if ctx.needs_input_grad[3] else None
         sinks = [torch.zeros(p.shape, dtype=p.dtype) for p in rest[ctx.states :]]
         out, dout, dx, *others = arrays([outputs, doutputs, dxs, *dend, *sinks])
         places = ctx.rollout.backward(out, dout, others[: len(dend)], others[len(dend) :], dx)
-        wanted = ctx.needs_input_grad[3 : 3 + ctx.states]
+        wanted = ctx.needs_input_grad[4 : 4 + ctx.states]
         dstart = [
             torch.from_numpy(place.copy()) if want else None
             for place, want in zip(places, wanted, strict=True)
         ]
         ctx.rollout.close()
-        return None, None, dxs, *dstart, *sinks
+        return None, None, None, dxs, *dstart, *sinks
