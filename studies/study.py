@@ -90,8 +90,15 @@ def main() -> None:
     if file.exists():
         with file.open() as stream:
             rows = {(row["variant"], row["seed"]): row for row in csv.DictReader(stream)}
+    failed = 0
     with ThreadPoolExecutor(given.workers) as pool:
-        for row in pool.map(lambda job: one(*job), jobs):
+        for job, future in [(job, pool.submit(one, *job)) for job in jobs]:
+            try:
+                row = future.result()
+            except (RuntimeError, OSError, ValueError) as error:  # the others go on
+                failed += 1
+                print(*job[2:], "FAILED", error, flush=True)
+                continue
             print(*row.values(), flush=True)
             rows[row["variant"], str(row["seed"])] = row
             file.parent.mkdir(exist_ok=True)
@@ -100,6 +107,7 @@ def main() -> None:
                 writer = csv.DictWriter(stream, fields, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows.values())
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
