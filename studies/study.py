@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 import os
+import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +74,31 @@ def one(study: dict[str, Any], name: str, variant: str, seed: int) -> dict[str, 
     return row
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table with a line for each variant: medians, and from least to most."""
+
+    def spread(values: list[float], digits: int) -> str:
+        low, middle, high = (f"{f(values):,.{digits}f}" for f in (min, statistics.median, max))
+        return f"{middle} ({low}-{high})"
+
+    tests = [key.removesuffix(": exact") for key in rows[0] if key.endswith(": exact")]
+    heads = ["variant", "solved", "sequences", "seconds", *(f"exact at {test}" for test in tests)]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        mine = [row for row in rows if row["variant"] == variant]
+        solved = [row for row in mine if row["status"] == "solved"]
+        cells = [variant, f"{len(solved)} of {len(mine)}"]
+        cells += [
+            spread([float(row[name]) for row in solved], 0) if solved else "-"
+            for name in ("sequences", "seconds")
+        ]
+        for test in tests:
+            exact = [float(row[f"{test}: exact"]) for row in mine]
+            cells.append(f"{sum(share == 1 for share in exact)} of {len(mine)}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("study", type=Path)
@@ -107,6 +133,7 @@ def main() -> None:
                 writer = csv.DictWriter(stream, fields, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows.values())
+    print(table(list(rows.values())))
     sys.exit(1 if failed else 0)
 
 
