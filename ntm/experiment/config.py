@@ -303,6 +303,9 @@ def _validate(adapter: TypeAdapter[_T], raw: Any, source: str, prefix: str = "")
     """Validated as JSON: there lists may stand for tuples, and nothing else is converted."""
     try:
         return adapter.validate_json(json.dumps(raw, default=str))
+    except UsageError as error:  # of validation.task
+        problems = str(error).splitlines()
+        raise UsageError("\n".join([f"{source}:", *(f"  {p}" for p in problems)])) from None
     except ValidationError as error:
         schema = adapter.json_schema()
         problems = [_problem(e, raw, schema, prefix) for e in error.errors()]

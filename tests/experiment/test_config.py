@@ -91,12 +91,16 @@ def test_a_memory_of_null_makes_a_baseline(small: Path) -> None:
         ("train.optimizer.kind=null", "train.optimizer.kind"),
         ("train.clip={value: 1, norm: 2}", "train.clip: should be either {value: ...} or"),
         ("task.length=[5, 2]", "task.length: should be [low, high] with 1 <= low <= high"),
+        ("train.clip={weights: 1}", "train.clip: should be either {value: ...} or"),
         ("task.length=[0, 2]", "task.length: should be [low, high] with"),
         (
             "task.length=[a, 2]",
             "task.length: should be a whole number or [low, high], not ['a', 2]",
         ),
-        ("validation.task.width=4", "validation.task: the model has 4 inputs and 3 outputs"),
+        (
+            "validation.task.width=4",
+            "small.yaml:\n  validation.task: the model has 4 inputs and 3 outputs",
+        ),
         ("validation.task.lenght=4", "validation.task.lenght: no such key; did you mean length?"),
         ("task.length=[1, 2, 3]", "task.length: should be a whole number or [low, high]"),
         ("task.length=1.5", "task.length: should be a whole number or [low, high], not 1.5"),
@@ -116,6 +120,11 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(
     small: Path, setting: str, message: str
 ) -> None:
     assert message in refusal(small, setting)
+
+
+def test_a_baseline_has_no_weights_to_clip(small: Path) -> None:
+    message = refusal(small, "model.memory=null", "train.clip={value: 1, weights: 1}")
+    assert "train.clip.weights: a baseline has no heads" in message
 
 
 def test_all_errors_are_reported_at_once(small: Path) -> None:
