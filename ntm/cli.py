@@ -268,7 +268,7 @@ def bench(
         typer.echo(json.dumps({**about, "rows": rows}))
     else:
         out = Console()
-        Console(width=max(out.width, 100)).print(table)  # a narrower one would cut off the names
+        Console(width=max(out.width, 110)).print(table)  # a narrower one would cut off the names
 
 
 def _speed(batch: int, seconds: float | None) -> str:
