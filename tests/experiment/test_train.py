@@ -54,14 +54,15 @@ def test_a_run_learns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", shipped_configs())
 def test_every_shipped_config_trains_two_steps(name: str, tmp_path: Path) -> None:
     # At full size of the model; one validation episode; n-grams cut short.
-    settings = ["train.sequences=2", "validation.episodes=1", "train.report_every=1"]
+    two = 2 * load_config(name).train.batch
+    settings = [f"train.sequences={two}", "validation.episodes=1", "train.report_every=1"]
     settings += ["task.length=20"] if name.startswith("ngram/") else []
     config = load_config(name, settings)
     watch = Watch()
     progress = train(new_run(tmp_path / "run", config), config, CPU, watch)
-    assert progress.sequences >= 2
+    assert progress.sequences == two
     assert all(math.isfinite(row["bits"]) for row in watch.reports + watch.validations)
-    assert len(watch.reports) == 2 // config.train.batch
+    assert len(watch.reports) == 2
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: str(o["kind"]))
