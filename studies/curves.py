@@ -2,7 +2,7 @@
 
     python studies/curves.py studies/copy.yaml
 
-Into studies/results/NAME.png. A seed that was solved keeps the bits with which it stopped.
+Into studies/results/NAME.png. For the median, a seed keeps the bits with which it stopped.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
     axes.set_xlim(left=0)
     axes.set_xlabel("thousands of sequences")
     axes.set_ylabel("bits a sequence above the floor, validation")
-    axes.set_title(f"{name.replace('_', ' ')}: every seed, up to where it was solved", loc="left")
+    axes.set_title(f"{name.replace('_', ' ')}: every seed, until solved or out of sequences", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
