@@ -53,7 +53,8 @@ def main() -> None:
     axes.set_xlim(left=0)
     axes.set_xlabel("thousands of sequences")
     axes.set_ylabel("bits a sequence above the floor, validation")
-    axes.set_title(f"{name.replace('_', ' ')}: every seed, until solved or out of sequences", loc="left")
+    title = f"{name.replace('_', ' ')}: every seed, until solved or out of sequences"
+    axes.set_title(title, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
