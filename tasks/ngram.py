@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import numpy as np
@@ -36,12 +37,16 @@ class NGram(Task):
     order: bits in an n-gram: the context is order - 1 bits.
     length: bits in a sequence.
     beta: parameters of the Beta distribution; 1/2, 1/2 is the paper's, and Jeffreys' prior.
+    targets: ``drawn``, the bits themselves; or ``optimal``, the Bayes-optimal probability of a 1 at
+        each step, which is what is known of the bit before it is drawn. The expected gradient is
+        the same; the luck of the draw, which is most of its noise, is gone. For training only.
     """
 
     kind: Literal["ngram"] = "ngram"
     order: int = Field(default=6, ge=2, le=16)
     length: int = Field(default=200, ge=1)
     beta: Beta = (0.5, 0.5)
+    targets: Literal["drawn", "optimal"] = "drawn"
 
     @property
     def input_size(self) -> int:
@@ -62,35 +67,51 @@ class NGram(Task):
             bits[t] = coins[t] < probability
             context = (2 * context + bits[t]) % contexts
 
-        targets = bits[..., None].astype(np.float32)
-        inputs = np.zeros_like(targets)
-        inputs[1:] = targets[:-1]
+        inputs = np.zeros((self.length, batch, 1), np.float32)
+        inputs[1:, :, 0] = bits[:-1]
+        targets = bits if self.targets == "drawn" else self.bayes(torch.from_numpy(bits)).numpy()
         length = np.full(batch, self.length)
-        return episode(inputs, targets, np.ones(bits.shape, np.float32), length=length)
+        return episode(
+            inputs,
+            targets[..., None].astype(np.float32),
+            np.ones(bits.shape, np.float32),
+            length=length,
+        )
 
     def floor(self, episode: Episode) -> Tensor:
         """Bits that the Bayes-optimal predictor pays on these very sequences."""
-        bits = episode.targets[..., 0].double()  # in float32 a p near 1 would leave 1 - p = 0
+        y = episode.targets[..., 0].double()  # in float32 a p near 1 would leave 1 - p = 0
+        bits = torch.zeros_like(y)  # the last one tells nothing about those before it
+        bits[:-1] = episode.inputs[1:, :, 0]
         p = self.bayes(bits)
-        cost = -torch.log2(torch.where(bits > 0.5, p, 1 - p))
+        cost: Tensor = -(torch.xlogy(y, p) + torch.xlogy(1 - y, 1 - p)) / math.log(2)
         return (cost * episode.mask).sum(dim=0).to(episode.mask)
 
     def bayes(self, bits: Tensor) -> Tensor:
         """Equation 10, for any Beta prior (a, b): P(1) = (N1 + a) / (N1 + N0 + a + b).
 
-        bits [T, B] -> the optimal probabilities [T, B] that each bit is a 1, given those before it.
-        N1 and N0 count the ones and zeros that have followed the present context so far.
+        bits [T, B] -> the optimal probabilities [T, B] that each bit is a 1, given those before it,
+        in float64. N1 and N0 count the ones and zeros that have followed the present context so
+        far.
         """
         a, b = self.beta
-        steps, batch = bits.shape
-        known = bits.long().cpu()
-        p = torch.full((steps, batch), 0.5, dtype=torch.float64)
-        counts = torch.tensor([b, a], dtype=torch.float64).repeat(batch, 2 ** (self.order - 1), 1)
-        context, rows = torch.zeros(batch, dtype=torch.long), torch.arange(batch)
-        for t in range(steps):
-            if t >= self.order - 1:
-                seen = counts[rows, context]
-                p[t] = seen[:, 1] / seen.sum(dim=-1)
-                counts[rows, context, known[t]] += 1
-            context = (2 * context + known[t]) % counts.shape[1]
-        return p.to(bits)
+        n = self.order - 1
+        known = bits.long()
+        p = torch.full(known.shape, 0.5, dtype=torch.float64, device=bits.device)
+        if len(known) <= n:
+            return p
+        context = torch.zeros_like(known[n:])
+        for k in range(1, n + 1):
+            context += known[n - k : len(known) - k] << (k - 1)
+        # Every context of every sequence is a group; a stable sort leaves its bits in time order.
+        sequence = torch.arange(known.shape[1], device=bits.device)
+        group, order = (context + (sequence << n)).flatten().sort(stable=True)
+        ones = known[n:].flatten()[order]
+        start = torch.searchsorted(group, group)
+        N1 = (ones.cumsum(0) - ones).double()
+        N1 -= N1[start].clone()
+        N = (torch.arange(len(group), device=bits.device) - start).double()  # N1 + N0
+        found = torch.empty_like(N1)
+        found[order] = (N1 + a) / (N + a + b)
+        p[n:] = found.view_as(context)
+        return p

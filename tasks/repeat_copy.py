@@ -31,6 +31,9 @@ class RepeatCopy(Task):
     count_range: the range of repeats over which the count is normalised to mean 0 and variance 1.
         Left out, it is ``repeats``. Testing with more repeats keeps the trained range, so that a
         count means the same at test as in training.
+    count: ``scalar``, the paper's: one step with the normalised count. A number that was never
+        given in training is then a value that the machine has never seen. ``unary``: a 1 on that
+        channel in as many steps as there are repeats; any count is then made of steps that it has.
     mixed: as in :class:`tasks.copy.Copy`.
     """
 
@@ -39,6 +42,7 @@ class RepeatCopy(Task):
     length: Range = (1, 10)
     repeats: Range = (1, 10)
     count_range: Range | None = None
+    count: Literal["scalar", "unary"] = "scalar"
     mixed: bool = True
 
     def __post_init__(self) -> None:
@@ -67,15 +71,18 @@ class RepeatCopy(Task):
         t, b = np.arange(longest)[:, None], np.arange(batch)
         vectors = random_bits(rng, longest, batch, self.width) * (t < length)[..., None]
 
-        end = 2 + length + length * repeats  # [B] the step of the end marker
+        unary = self.count == "unary"
+        answer = length + 1 + (repeats if unary else 1)  # [B] the step where it starts
+        end = answer + length * repeats  # [B] the step of the end marker
         steps = end.max() + 1
         inputs = np.zeros((steps, batch, self.input_size), np.float32)
         inputs[:longest, :, : self.width] = vectors
         inputs[length, b, self.width] = 1
-        inputs[length + 1, b, self.width + 1] = self.normalise(repeats)
-
         t = np.arange(steps)[:, None]
-        k = t - (length + 2)  # [T, B] position in the answer
+        counted = (t > length) & (t < answer)
+        inputs[..., self.width + 1] = np.where(counted, 1 if unary else self.normalise(repeats), 0)
+
+        k = t - answer  # [T, B] position in the answer
         said = (k >= 0) & (t < end)
         targets = np.zeros((steps, batch, self.output_size), np.float32)
         targets[..., : self.width] = vectors[k % length, b] * said[..., None]

@@ -82,11 +82,27 @@ class ClipConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ScheduleConfig:
-    """The step size over the budget: a linear warm-up, then constant or falling to ``final``."""
+    """The step size: a linear warm-up, then constant, or falling to ``final``.
 
-    kind: Literal["constant", "linear", "cosine"] = "constant"
+    linear and cosine fall over the budget. A cooldown waits for the task to be understood: once
+    validation is less than ``below`` bits above the floor, the step size falls linearly over
+    ``over`` sequences, and then the run ends, if it is solved; if not, the step size returns.
+    """
+
+    kind: Literal["constant", "linear", "cosine", "cooldown"] = "constant"
     warmup: int = Field(default=0, ge=0)  # sequences
-    final: float = Field(default=0.0, ge=0, le=1)  # as a share of lr, reached at the budget's end
+    final: float = Field(default=0.0, ge=0, le=1)  # as a share of lr
+    below: Positive | None = None  # bits
+    over: int | None = Field(default=None, ge=1)  # sequences
+
+    @model_validator(mode="after")
+    def _cooldown_is_whole(self) -> ScheduleConfig:
+        for name in ("below", "over"):
+            given = getattr(self, name) is not None
+            if given != (self.kind == "cooldown"):
+                word = "belongs to" if given else "is missing for"
+                raise ValueError(f"{name}: {word} the kind cooldown")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -105,7 +121,7 @@ class TrainConfig:
     schedule: ScheduleConfig = ScheduleConfig()
     batch: int = Field(default=1, ge=1)
     sequences: int = Field(default=100_000, ge=1)  # the budget
-    solved_bits: float = Field(default=0.1, ge=0)  # above the floor; 0 never stops early
+    solved_bits: float = Field(default=0.1, ge=0)  # above the floor; 0 is never solved
     segment: int | None = Field(default=None, ge=1)  # steps between the states that are kept
     report_every: int = Field(default=100, ge=1)
     checkpoint_every: int = Field(default=1000, ge=1)

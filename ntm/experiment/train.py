@@ -46,6 +46,8 @@ class Progress:
     sequences: int = 0
     seconds: float = 0.0
     best_bits: float | None = None  # of the best validation so far, above the floor
+    last_bits: float | None = None  # of the last one
+    cooling: int | None = None  # sequences when the cooldown that is under way began
     status: str = "running"  # running, solved, budget (used up), interrupted, failed
     interval: dict[str, float] = field(default_factory=dict)  # sums since the last report
 
@@ -73,7 +75,7 @@ def train(
     progress = Progress()
     if resume and run.has_started():
         progress = _restore(run, model, optimizer, rng)
-        if progress.best_bits is not None and progress.best_bits < settings.solved_bits:
+        if _is_over(config, progress):
             progress.status = "solved"
             return progress
     else:
@@ -84,7 +86,7 @@ def train(
 
     while progress.sequences < settings.sequences:
         for group in optimizer.param_groups:
-            group["lr"] = step_size(config, progress.sequences)
+            group["lr"] = step_size(config, progress)
 
         generator = rng.bit_generator.state
         episode = task.sample(rng, settings.batch).to(device)
@@ -124,14 +126,16 @@ def train(
 
         if due(settings.report_every):
             watcher.reported(_report(run, progress, optimizer.param_groups[0]["lr"]))
-        if (due(config.validation.every) or progress.sequences >= settings.sequences) and _validate(
-            run, config, model, progress, watcher
-        ):
-            progress.status = "solved"
-            break
+        if due(config.validation.every) or progress.sequences >= settings.sequences:
+            _validate(run, config, model, progress, watcher)
+            if _is_over(config, progress):
+                progress.status = "solved"
+                break
+            _cool(config, progress)
         save = save or due(settings.checkpoint_every)
     else:
-        progress.status = "budget"
+        solved = progress.best_bits is not None and progress.best_bits < settings.solved_bits
+        progress.status = "solved" if solved else "budget"
 
     _save(run, model, optimizer, rng.bit_generator.state, progress)
     return progress
@@ -183,16 +187,45 @@ def uses_fused(model: Model) -> bool:
     return getattr(model.core, "engine", None) == "fused"
 
 
-def step_size(config: Config, sequences: int) -> float:
-    """The step size after so many sequences."""
+def step_size(config: Config, progress: Progress) -> float:
+    """The step size for the next sequences."""
     schedule, lr = config.train.schedule, config.train.optimizer.lr
+    sequences = progress.sequences
     if sequences < schedule.warmup:
         return lr * min(1.0, (sequences + config.train.batch) / schedule.warmup)
-    if schedule.kind == "constant":
+    if schedule.kind == "constant" or (schedule.kind == "cooldown" and progress.cooling is None):
         return lr
-    left = 1 - (sequences - schedule.warmup) / max(1, config.train.sequences - schedule.warmup)
-    share = left if schedule.kind == "linear" else (1 - math.cos(math.pi * left)) / 2
+    if schedule.over is not None and progress.cooling is not None:
+        left = max(0.0, 1 - (sequences - progress.cooling) / schedule.over)
+    else:
+        left = 1 - (sequences - schedule.warmup) / max(1, config.train.sequences - schedule.warmup)
+    share = (1 - math.cos(math.pi * left)) / 2 if schedule.kind == "cosine" else left
     return lr * (schedule.final + (1 - schedule.final) * share)
+
+
+def _cooled(config: Config, progress: Progress) -> bool:
+    """Whether a cooldown has come to its end."""
+    over = config.train.schedule.over
+    return (
+        over is not None
+        and progress.cooling is not None
+        and progress.sequences >= progress.cooling + over
+    )
+
+
+def _is_over(config: Config, progress: Progress) -> bool:
+    """Whether a run ends here: it is solved, and has cooled down where it should."""
+    solved = progress.best_bits is not None and progress.best_bits < config.train.solved_bits
+    return solved and (config.train.schedule.kind != "cooldown" or _cooled(config, progress))
+
+
+def _cool(config: Config, progress: Progress) -> None:
+    """Begins a cooldown when the last validation asks for it; ends one that has not solved."""
+    below, last = config.train.schedule.below, progress.last_bits
+    if _cooled(config, progress):
+        progress.cooling = None
+    elif below is not None and last is not None and last < below and progress.cooling is None:
+        progress.cooling = progress.sequences
 
 
 def clip(parameters: nn.Parameter, config: ClipConfig | None, norm: Tensor) -> None:
@@ -208,8 +241,8 @@ def clip(parameters: nn.Parameter, config: ClipConfig | None, norm: Tensor) -> N
 
 def _validate(
     run: RunDir, config: Config, model: Model, progress: Progress, watcher: Watcher
-) -> bool:
-    """Scores the model on the fixed validation episodes, keeps it if best; True when solved."""
+) -> None:
+    """Scores the model on the fixed validation episodes, and keeps it if it is the best."""
     # Seed 0 whatever the run's: all runs are validated, and stopped, on the same episodes.
     scores = evaluate(
         model, config.validation_task, config.validation.episodes, 0, Stream.VALIDATION
@@ -222,11 +255,10 @@ def _validate(
     row |= {name: scores[name] for name in ("bits", "floor", "bit_errors", "exact")}
     run.append(run.validation_file, row)
     watcher.validated(row)
-    above: float = scores["bits"] - scores["floor"]
+    progress.last_bits = above = scores["bits"] - scores["floor"]
     if progress.best_bits is None or above < progress.best_bits:
         progress.best_bits = above
         run.save_best(model.state_dict(), asdict(progress))
-    return above < config.train.solved_bits
 
 
 def _report(run: RunDir, progress: Progress, lr: float) -> dict[str, float]:

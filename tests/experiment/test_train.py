@@ -17,7 +17,7 @@ from ntm.experiment.models import load_model, load_weights, new_model
 from ntm.experiment.optim import flatten
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.experiment.runs import continue_run
-from ntm.experiment.train import build_optimizer, clip, step_size, train
+from ntm.experiment.train import Progress, build_optimizer, clip, step_size, train
 from ntm.machine.engine import threads
 from tests.experiment.small import SMALL, Watch, new_run, small_config, small_config_of
 
@@ -310,7 +310,7 @@ def test_the_checkpoint_that_is_kept_is_good_when_training_diverges(
 ) -> None:
     import ntm.experiment.train as module
 
-    monkeypatch.setattr(module, "step_size", lambda _, n: 1e-3 if n < 18 else 3e37)
+    monkeypatch.setattr(module, "step_size", lambda _, p: 1e-3 if p.sequences < 18 else 3e37)
     config = small_config(
         train={"checkpoint_every": 1}, validation={"every": 1, "episodes": 2}, engine="reference"
     )
@@ -378,19 +378,80 @@ def test_the_step_size_warms_up_and_decays(kind: str, half: float) -> None:
             "schedule": {"kind": kind, "warmup": 100, "final": 0.1},
         }
     )
-    warmup = [step_size(config, n) for n in range(0, 100, 10)]
+    warmup = [step_size(config, Progress(n)) for n in range(0, 100, 10)]
     assert warmup == pytest.approx([0.05 * k for k in range(1, 11)])
-    assert step_size(config, 100) == pytest.approx(0.5)
-    assert step_size(config, 550) == pytest.approx(0.5 * half)
-    after = [step_size(config, n) for n in range(100, 1000, 10)]
+    assert step_size(config, Progress(100)) == pytest.approx(0.5)
+    assert step_size(config, Progress(550)) == pytest.approx(0.5 * half)
+    after = [step_size(config, Progress(n)) for n in range(100, 1000, 10)]
     assert all(a >= b for a, b in itertools.pairwise(after))
     assert min(after) >= 0.05
+
+
+def cooled_run(path: Path, monkeypatch: pytest.MonkeyPatch, bits: list[float]) -> RunDir:
+    """A run whose validations come out as told, 10 sequences apart; a cooldown takes 20."""
+    import ntm.experiment.train as module
+
+    config = small_config(
+        train={
+            "sequences": 100,
+            "batch": 5,
+            "report_every": 5,
+            "solved_bits": 0.5,
+            "optimizer": {"kind": "adam", "lr": 0.25},
+            "schedule": {"kind": "cooldown", "below": 2.0, "over": 20},
+        },
+        validation={"every": 10, "episodes": 1},
+    )
+    scripted = iter(bits)
+
+    class Scripted:
+        def summary(self) -> dict[str, float]:
+            return {"bits": next(scripted), "floor": 0.0, "bit_errors": 0.0, "exact": 0.0}
+
+    monkeypatch.setattr(module, "evaluate", lambda *_: Scripted())
+    run = new_run(path, config)
+    train(run, config, CPU, Watch())
+    return run
+
+
+def test_the_step_size_falls_once_the_task_is_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dip below solved_bits does not end a run: it ends when it has cooled down."""
+    run = cooled_run(tmp_path / "run", monkeypatch, [9, 1.5, 0.4, 0.7])
+    lr = [row["lr"] for row in run.rows(run.metrics_file)]
+    assert lr == pytest.approx([0.25] * 5 + [0.1875, 0.125, 0.0625])
+    assert run.load_checkpoint().state["progress"]["status"] == "solved"
+    assert run.load_best().state["sequences"] == 30
+
+
+def test_a_cooldown_that_solves_nothing_gives_the_step_size_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = cooled_run(tmp_path / "run", monkeypatch, [1.9, 3, 1.5, 1.5, 8, 1, 0.1, 0.2, 0.3])
+    lr = [row["lr"] for row in run.rows(run.metrics_file)]
+    falls = [0.25, 0.1875, 0.125, 0.0625]
+    assert lr == pytest.approx(3 * [0.25, 0.25, *falls])
+    assert run.load_best().state["sequences"] == 70
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ({"kind": "cooldown", "over": 5}, "schedule.below: is missing for the kind cooldown"),
+        ({"kind": "cooldown", "below": 5}, "schedule.over: is missing for the kind cooldown"),
+        ({"kind": "linear", "over": 5}, "schedule.over: belongs to the kind cooldown"),
+    ],
+)
+def test_a_cooldown_says_when_and_how_long(schedule: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        small_config(train={"schedule": schedule})
 
 
 def test_the_warm_up_never_goes_beyond_the_step_size() -> None:
     schedule = {"kind": "constant", "warmup": 10}
     config = small_config(train={"batch": 64, "schedule": schedule})
-    assert step_size(config, 0) == config.train.optimizer.lr
+    assert step_size(config, Progress(0)) == config.train.optimizer.lr
 
 
 def test_solved_is_counted_from_the_floor_and_validation_is_the_same_for_all(

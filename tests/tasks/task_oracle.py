@@ -47,19 +47,24 @@ def repeat_copy(inputs: Rows, task: RepeatCopy) -> Understood:
     W = task.width
     (delimiter,) = steps_with(inputs, W)
     vectors = [row[:W] for row in inputs[:delimiter]]
-    count = inputs[delimiter + 1][W + 1]
-    assert task.count_range is not None
-    low, high = task.count_range
-    every = list(range(low, high + 1))
-    mean = sum(every) / len(every)
-    deviation = (sum((n - mean) ** 2 for n in every) / len(every)) ** 0.5 or 1.0
-    repeats = round(count * deviation + mean)
-    assert abs(repeats - (count * deviation + mean)) < 1e-4
+    if task.count == "unary":
+        counts = [1.0] * len(steps_with(inputs, W + 1))
+        repeats = len(counts)
+    else:
+        counts = [inputs[delimiter + 1][W + 1]]
+        assert task.count_range is not None
+        low, high = task.count_range
+        every = list(range(low, high + 1))
+        mean = sum(every) / len(every)
+        deviation = (sum((n - mean) ** 2 for n in every) / len(every)) ** 0.5 or 1.0
+        repeats = round(counts[0] * deviation + mean)
+        assert abs(repeats - (counts[0] * deviation + mean)) < 1e-4
     shown = [padded(vector, 0, 2) for vector in vectors]
-    shown += [padded([1], W, 1), padded([count], W + 1, 0)]
+    shown += [padded([1], W, 1), *(padded([count], W + 1, 0) for count in counts)]
     answer = [[*vector, 0.0] for _ in range(repeats) for vector in vectors]
     answer.append(padded([1], W, 0))
-    return Understood(shown, answer, delimiter + 2, {"length": len(vectors), "repeats": repeats})
+    conditions = {"length": len(vectors), "repeats": repeats}
+    return Understood(shown, answer, len(shown), conditions)
 
 
 def associative_recall(inputs: Rows, task: AssociativeRecall) -> Understood:

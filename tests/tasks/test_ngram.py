@@ -223,3 +223,35 @@ def test_a_surprise_is_dear_but_not_infinite() -> None:
     assert float(task.floor(surprise)[0]) == pytest.approx(
         float(task.floor(episode)[0]) + log2(7 / 1e-9), abs=1.1
     )
+
+
+def test_optimal_targets_are_what_is_known_of_a_bit_before_it_is_drawn() -> None:
+    """The same sequences; targets that no bit to come can change; the floor is their entropy."""
+    drawn, told = (
+        NGram(order=3, length=40, beta=(0.5, 1.5), targets=targets).sample(
+            np.random.default_rng(8), 9
+        )
+        for targets in ("drawn", "optimal")
+    )
+    assert torch.equal(drawn.inputs, told.inputs)
+    for b in range(9):
+        bits = [int(bit) for bit in drawn.targets[:, b, 0]]
+        for t in range(40):
+            after = [bits[s] for s in range(2, t) if bits[s - 2 : s] == bits[t - 2 : t]]
+            p = (sum(after) + 0.5) / (len(after) + 2) if t >= 2 else 0.5
+            assert float(told.targets[t, b, 0]) == pytest.approx(p, abs=1e-6)
+    y = told.targets[..., 0].double()
+    entropy = -(y * y.log2() + (1 - y) * (1 - y).log2()).sum(dim=0)
+    task = NGram(order=3, length=40, beta=(0.5, 1.5), targets="optimal")
+    torch.testing.assert_close(task.floor(told).double(), entropy, rtol=1e-5, atol=0)
+
+
+def test_optimal_targets_give_the_expected_gradient_of_drawn_ones() -> None:
+    """Over all continuations of one beginning, weighted by how likely they are."""
+    task = NGram(order=2, length=2, beta=(0.5, 1.5), targets="optimal")
+    bits = torch.tensor([[1, 1], [0, 1]])  # both that go on from a 1
+    p = task.bayes(bits)
+    weight = torch.where(bits[1] == 1, p[1], 1 - p[1])  # of each, given the first bit
+    logit = torch.tensor(0.3, dtype=torch.float64)
+    each = torch.sigmoid(logit) - bits[1]  # d cross-entropy / d logit
+    assert float((weight * each).sum()) == pytest.approx(float(torch.sigmoid(logit) - p[1, 0]))

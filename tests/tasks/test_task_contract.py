@@ -29,6 +29,7 @@ TASK: dict[str, Task] = {
     "repeat copy, one": RepeatCopy(width=1, length=(1, 1), repeats=(1, 1)),
     "repeat copy, six bits": RepeatCopy(width=6, length=(2, 5), repeats=(3, 7)),
     "repeat copy, longer": RepeatCopy(length=(3, 4), repeats=(11, 20), count_range=(1, 10)),
+    "repeat copy, unary": RepeatCopy(width=4, length=(1, 5), repeats=(1, 6), count="unary"),
     "repeat copy, shared": RepeatCopy(width=3, length=(2, 5), repeats=(1, 4), mixed=False),
     "recall": AssociativeRecall(),
     "recall, tight": AssociativeRecall(width=1, item_length=3, items=(2, 8)),
