@@ -48,6 +48,11 @@ def load_model(
             raise UsageError(
                 f"{run.path}: a baseline has no memory, so --slots means nothing to it"
             )
+        if config.model.memory.first == "learned" and slots != config.model.memory.slots:
+            raise UsageError(
+                f"{run.path}: its first memory is learned, a row for each of its "
+                f"{config.model.memory.slots} slots, so --slots cannot change their number"
+            )
         memory = dataclasses.replace(config.model.memory, slots=slots)
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, memory=memory))
     model = new_model(config, device)

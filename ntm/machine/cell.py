@@ -17,13 +17,19 @@ from ntm.machine.memory import INITIAL_MEMORY, read, write
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 class MemoryConfig:
-    """``slots`` x ``width`` of memory; heads that shift by up to ``shift_range`` slots a step."""
+    """``slots`` x ``width`` of memory; heads that shift by up to ``shift_range`` slots a step.
+
+    first: what every episode finds in the memory. ``constant``, 1e-6 everywhere: then no parameter
+        depends on the number of slots, and a trained machine runs with any. ``learned``, as in the
+        paper: rows of its own for every slot, by which content can find it before it was written.
+    """
 
     slots: int = Field(default=128, ge=1)
     width: int = Field(default=20, ge=1)
     read_heads: int = Field(default=1, ge=1)
     write_heads: int = Field(default=1, ge=1)
     shift_range: int = Field(default=1, ge=0)
+    first: Literal["constant", "learned"] = "constant"
 
 
 class NTMState(NamedTuple):
@@ -56,9 +62,9 @@ class NTMCell(Core):
     memory M_{t-1}; the write heads turn it into M_t; the read heads read M_t, as in the paper's
     notation (equations 2-4). The output holds the controller's output and the new reads.
 
-    No parameter depends on the number of slots, so a trained machine runs with any memory: the
-    heads start focused on slot 0, every slot starts as the constant 1e-6, and only the first
-    reads are learned.
+    The heads start focused on slot 0, and the first reads are learned. Where every slot starts as
+    the constant 1e-6, no parameter depends on the number of slots, so that a trained machine runs
+    with any memory; a learned first memory is tied to its slots.
     """
 
     def __init__(self, controller: Core, memory: MemoryConfig, generator: torch.Generator) -> None:
@@ -76,6 +82,11 @@ class NTMCell(Core):
         self.interface_sizes = [H * W, Q * W, Q * W, H, H, H, H * S]
         self.interface = linear(controller.output_size, sum(self.interface_sizes), generator)
         self.r0 = nn.Parameter(torch.zeros(R, W))
+        #: The learned first memory [N, W], or None.
+        self.M0: nn.Parameter | None = None
+        if memory.first == "learned":
+            first = torch.empty(self.slots, W).uniform_(-0.5, 0.5, generator=generator)
+            self.M0 = nn.Parameter(first)
         #: What runs whole sequences; ``ntm.machine.engine.select`` says which can.
         self.engine: Literal["reference", "fused"] = "reference"
         #: Steps between the states that training keeps; None keeps them all (fused engine).
@@ -94,6 +105,8 @@ class NTMCell(Core):
 
     def initial_memory(self, batch: int) -> Tensor:
         """M_0 [B, N, W]."""
+        if self.M0 is not None:
+            return self.M0.expand(batch, -1, -1)
         return self.r0.new_full((1, 1, 1), INITIAL_MEMORY).expand(batch, self.slots, self.width)
 
     def initial_weights(self, batch: int) -> Tensor:

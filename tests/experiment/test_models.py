@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from ntm.errors import UsageError
-from ntm.experiment.models import find_device, new_model
-from tests.experiment.small import small_config
+from ntm.experiment.models import find_device, load_model, new_model
+from ntm.experiment.train import train
+from tests.experiment.small import Watch, new_run, small_config
 
 
 def test_a_model_starts_from_its_seed_alone() -> None:
@@ -36,3 +39,12 @@ def test_auto_stays_on_the_cpu_where_the_fused_engine_runs(monkeypatch: pytest.M
     if new_model(config).core.engine != "fused":
         pytest.skip("the fused engine does not run here")
     assert find_device("auto", config).type == "cpu"
+
+
+def test_a_learned_memory_keeps_its_slots(tmp_path: Path) -> None:
+    config = small_config(model={"memory": {"slots": 9, "width": 4, "first": "learned"}})
+    run = new_run(tmp_path / "run", config)
+    train(run, config, torch.device("cpu"), Watch())
+    assert load_model(run, slots=9)[0].get_parameter("core.M0").shape == (9, 4)
+    with pytest.raises(UsageError, match=r"a row for each of its 9 slots, so --slots cannot"):
+        load_model(run, slots=12)

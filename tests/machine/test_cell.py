@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from controllers import ControllerConfig, build_controller
 from controllers.feedforward import FeedForward
 from controllers.lstm import LSTM
 from controllers.rnn import RNN
@@ -175,6 +176,20 @@ def test_an_episode_starts_focused_on_slot_0_of_a_constant_memory(dtype: torch.d
     assert (state.weights[..., 1:] == 0).all()
     assert torch.equal(state.reads, cell.r0.expand(7, 2, 5))  # learned
     assert {x.dtype for x in (state.memory, state.weights, state.reads)} == {dtype}
+
+
+def test_a_learned_memory_begins_every_episode_and_its_rows_differ() -> None:
+    """Its rows differ, so that content tells slots apart before anything was written."""
+    g = torch.Generator().manual_seed(17)
+    controller = build_controller(ControllerConfig(kind="gru", size=6), 3 + 5, g)
+    cell = NTMCell(controller, MemoryConfig(slots=13, width=5, first="learned"), g)
+    memory = cell.initial_state(4).memory
+    assert memory.shape == (4, 13, 5)
+    assert torch.equal(memory, memory[:1].expand(4, -1, -1))
+    assert len(memory[0].unique(dim=0)) == 13
+    output = cell.unroll(torch.randn(2, 4, 3, generator=g), cell.initial_state(4))[0]
+    (gradient,) = torch.autograd.grad(output.sum(), [cell.get_parameter("M0")])
+    assert (gradient != 0).any(dim=1).all()
 
 
 def saturate(cell: NTMCell, how: str) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -42,6 +42,7 @@ class Case(NamedTuple):
     shift: int = 1
     spread: float = 0.5  # of the parameters
     dtype: torch.dtype = torch.float64
+    first: Literal["constant", "learned"] = "constant"
 
 
 class Result(NamedTuple):
@@ -67,8 +68,9 @@ def make(case: Case, seed: int = 0) -> tuple[NTMCell, Tensor, list[Tensor]]:
     config: Any = {"kind": case.kind, "size": case.size, "layers": case.layers, "skip": case.skip}
     controller = build_controller(ControllerConfig(**config), case.I + case.R * case.W, g)
     memory = MemoryConfig(
-        slots=case.N, width=case.W, read_heads=case.R, write_heads=case.Q, shift_range=case.shift
-    )
+        slots=case.N, width=case.W, read_heads=case.R, write_heads=case.Q, shift_range=case.shift,
+        first=case.first,
+    )  # fmt: skip
     cell = NTMCell(controller, memory, g).double()
     with torch.no_grad():
         for p in cell.parameters():

@@ -7,6 +7,7 @@ cost is the tasks' cross-entropy, the chain is written out here.
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -46,7 +47,10 @@ class Learner:
         self.first = arrays([*first, *(start.unsqueeze(0) for start in starts)])
         #: For each thread, where it adds its gradients: of the readout, the cell, the start.
         self.sinks: list[list[Array]] = [[]]
-        for parameter in [*readout, *plan.parameters(), *starts]:
+        #: Which of the first state's parts are learned: all but the weights, and M0 where it is.
+        self.learned = [cell.M0 is not None, False, *(True for _ in starts)]
+        memory = [] if cell.M0 is None else [cell.M0]
+        for parameter in [*readout, *plan.parameters(), *memory, *starts]:
             assert parameter.grad is not None
             assert parameter.grad.is_contiguous()
             self.sinks[0].append(parameter.grad.numpy())
@@ -94,7 +98,8 @@ class Learner:
             cross_entropy(outputs, readout, bias, ys, mask, share, dlogits, doutputs, nats, wrong)
             add_gradient(rows(dlogits), 0, rows(outputs), 0, W, b, parallel=False)
             places = rollout.backward(outputs, doutputs, (), sinks[:count])
-            for sink, place in zip(sinks[count:], places[2:], strict=True):
+            learned = compress(places, self.learned)
+            for sink, place in zip(sinks[count:], learned, strict=True):
                 sink += place.sum(axis=0)
             rollout.close()
 
