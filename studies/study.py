@@ -64,10 +64,16 @@ def one(study: dict[str, Any], name: str, variant: str, seed: int) -> dict[str, 
         found = ntm("evaluate", str(run), *options(test["set"]), *slots, *count, "--json")
         results[label] = json.loads(found)
         tested.write_text(json.dumps(results))
-    with (run / "eval.csv").open() as stream:
-        best = min(csv.DictReader(stream), key=lambda row: float(row["bits"]) - float(row["floor"]))
     row: dict[str, Any] = {"variant": variant, "seed": seed, "status": manifest["status"]}
-    row |= {"sequences": best["sequences"], "seconds": best["seconds"]}
+    row |= {"sequences": "", "seconds": ""}  # until validation was first below solved_bits
+    solved_bits = yaml.safe_load((run / "config.yaml").read_text())["train"]["solved_bits"]
+    with (run / "eval.csv").open() as stream:
+        validations = list(csv.DictReader(stream))
+    for validation in validations:
+        if float(validation["bits"]) - float(validation["floor"]) < solved_bits:
+            row |= {name: validation[name] for name in ("sequences", "seconds")}
+            break
+    row |= {f"{name} in all": validations[-1][name] for name in ("sequences", "seconds")}
     for label, result in results.items():
         row[f"{label}: bits"] = f"{result['bits'] - result['floor']:.4f}"
         row[f"{label}: exact"] = f"{result['exact']:.3f}"
@@ -82,7 +88,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         return f"{middle} ({low}-{high})"
 
     tests = [key.removesuffix(": exact") for key in rows[0] if key.endswith(": exact")]
-    heads = ["variant", "solved", "sequences", "seconds", *(f"exact at {test}" for test in tests)]
+    heads = ["variant", "solved", "sequences", "seconds", "seconds in all"]
+    heads += [f"{what} at {test}" for test in tests for what in ("bits", "exact")]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for variant in dict.fromkeys(row["variant"] for row in rows):
         mine = [row for row in rows if row["variant"] == variant]
@@ -90,9 +97,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells = [variant, f"{len(solved)} of {len(mine)}"]
         cells += [
             spread([float(row[name]) for row in solved], 0) if solved else "-"
-            for name in ("sequences", "seconds")
+            for name in ("sequences", "seconds", "seconds in all")
         ]
         for test in tests:
+            cells.append(spread([float(row[f"{test}: bits"]) for row in mine], 3))
             exact = [float(row[f"{test}: exact"]) for row in mine]
             cells.append(f"{sum(share == 1 for share in exact)} of {len(mine)}")
         lines.append(f"| {' | '.join(cells)} |")

@@ -1,0 +1,154 @@
+"""Pictures of many runs side by side: learning curves and generalisation, with bands over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from ntm.machine.trace import Array
+from ntm.views.plots import INK, MUTED, PALE, STYLE
+
+#: Okabe and Ito's colours, which the colour-blind can tell apart; the yellow is too pale for lines.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+#: Logarithmic axes of bits end here; an exact 0 is drawn at the edge.
+LOWEST = 1e-3
+
+
+class Curve(NamedTuple):
+    """Validation of one run."""
+
+    x: Array  # sequences, or seconds
+    bits: Array  # above the best possible
+
+
+class Point(NamedTuple):
+    """A reading of somebody else's, such as the paper's."""
+
+    label: str
+    x: float
+    bits: float
+
+
+@matplotlib.rc_context(STYLE)
+def learning_curves(
+    groups: Mapping[str, Sequence[Curve]],
+    title: str,
+    xlabel: str = "sequences seen",
+    solved_bits: float = 0.0,
+    points: Sequence[Point] = (),
+) -> Figure:
+    """Bits above the best possible while training: a median and a band for each group of seeds.
+
+    The band holds the middle half of the seeds, and a thin line is one seed. A seed that has
+    stopped keeps the bits with which it stopped, and its end is marked.
+    """
+    figure = Figure(figsize=(7.5, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    for (name, curves), colour in zip(groups.items(), _cycle(len(groups)), strict=True):
+        at = np.unique(np.concatenate([curve.x for curve in curves]))
+        held = np.array([_held(curve, at) for curve in curves])
+        low, middle, high = np.maximum(np.quantile(held, (0.25, 0.5, 0.75), axis=0), LOWEST)
+        for curve in curves:
+            bits = np.maximum(curve.bits, LOWEST)
+            axes.plot(curve.x, bits, color=colour, alpha=0.25, linewidth=0.7)
+            axes.plot(curve.x[-1], bits[-1], "o", color=colour, markersize=3, alpha=0.7)
+        axes.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
+        axes.plot(at, middle, color=colour, linewidth=2, label=f"{name} ({_seeds(len(curves))})")
+    if solved_bits:
+        axes.axhline(solved_bits, color=INK, linewidth=1, linestyle=":", label="solved")
+    _mark(axes, points)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=LOWEST)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel("bits per sequence, above the best possible")
+    return _finish(figure, axes, title)
+
+
+@matplotlib.rc_context(STYLE)
+def generalisation(
+    groups: Mapping[str, Mapping[float, Sequence[float]]],
+    title: str,
+    xlabel: str,
+    trained: float,
+    points: Sequence[Point] = (),
+) -> Figure:
+    """Bits at sizes beyond ``trained``, the largest in training.
+
+    groups: for each size the bits of every seed. The line is the median, the band holds the middle
+    half of the seeds, and a dot is one seed.
+    """
+    figure = Figure(figsize=(7.5, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    largest = trained
+    for (name, sizes), colour in zip(groups.items(), _cycle(len(groups)), strict=True):
+        at = sorted(sizes)
+        bits = [np.maximum(np.asarray(sizes[size], float), LOWEST) for size in at]
+        low, middle, high = np.array([np.quantile(b, (0.25, 0.5, 0.75)) for b in bits]).T
+        for size, values in zip(at, bits, strict=True):
+            axes.plot([size] * len(values), values, "o", color=colour, markersize=3, alpha=0.35)
+        axes.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
+        label = f"{name} ({_seeds(max(map(len, bits)))})"
+        axes.plot(at, middle, "o-", color=colour, linewidth=2, markersize=5, label=label)
+        largest = max(largest, *at)
+    _mark(axes, points)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=LOWEST * 0.8)
+    left = axes.get_xlim()[0]
+    axes.axvspan(left, trained, color=PALE, zorder=0)
+    axes.set_xlim(left, largest * 1.15)
+    axes.text(trained, 0.99, "trained ", transform=axes.get_xaxis_transform(), ha="right",
+              va="top", color=MUTED, fontsize=9)  # fmt: skip
+    axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel("bits per sequence, above the best possible")
+    return _finish(figure, axes, title)
+
+
+def _held(curve: Curve, at: Array) -> Array:
+    """The curve's bits at other places: the last ones known there, the first ones before that."""
+    place = np.searchsorted(curve.x, at, side="right") - 1
+    bits: Array = curve.bits[np.maximum(place, 0)]
+    return bits
+
+
+def _mark(axes: Axes, points: Sequence[Point]) -> None:
+    """Points of others; those of one label share a marker."""
+    for label, marker in zip(dict.fromkeys(p.label for p in points), "xD^v", strict=False):
+        mine = [p for p in points if p.label == label]
+        axes.plot([p.x for p in mine], [max(p.bits, LOWEST) for p in mine], marker, color=INK,
+                  markersize=6, fillstyle="none", label=label, zorder=3, clip_on=False)  # fmt: skip
+
+
+def _finish(figure: Figure, axes: Axes, title: str) -> Figure:
+    axes.set_title(title, fontsize=12, fontweight="bold")
+    axes.yaxis.set_major_formatter(FuncFormatter(_bits))
+    axes.grid(axis="y", color=PALE)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def _cycle(count: int) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(count)]
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def _thousands(x: float, _: object) -> str:
+    return f"{x:,.0f}"
+
+
+def _bits(y: float, _: object) -> str:
+    return f"{y:g}" if y > LOWEST else f"\N{LESS-THAN OR EQUAL TO}{LOWEST:g}"
