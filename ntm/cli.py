@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import math
 import pkgutil
 import shlex
 import signal
@@ -160,26 +161,41 @@ def evaluate(
     threads: ThreadsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, nothing else.")] = False,
 ) -> None:
-    """Score a trained run on fixed episodes: longer ones with --set task.length=120."""
+    """Score a trained run on fixed episodes: longer ones with --set task.length=120.
+
+    What is found is kept in the run, for reports.
+    """
     from ntm.experiment.config import task_settings, with_settings
     from ntm.experiment.evaluate import evaluate as score
     from ntm.experiment.models import find_device, load_model
-    from ntm.experiment.rundir import RunDir
+    from ntm.experiment.rundir import Evaluation, RunDir
     from ntm.machine.engine import use_threads
 
     use_threads(threads)
     directory = RunDir.open(run)
     model, config = load_model(directory, find_device(device, directory.config()), slots)
-    task = with_settings(config.task, task_settings(settings or ()))
-    scores = score(model, task, episodes, seed)
-    memory = config.model.memory
-    if as_json:
-        data = {**scores.summary(), "slots": memory.slots if memory else None}
-        typer.echo(json.dumps(data, allow_nan=False))
-        return
+    others = task_settings(settings or ())
+    scores = score(model, with_settings(config.task, others), episodes, seed)
+    summary, memory = scores.summary(), config.model.memory
     weights = directory.load_best().state
+    sequences = weights.get("sequences", weights.get("progress", {}).get("sequences"))
+    found = Evaluation(
+        task=others,
+        slots=memory.slots if memory else None,
+        seed=seed,
+        sequences=sequences,
+        **summary,
+    )
+    if math.isfinite(found.bits):  # weights that are no numbers are not worth keeping
+        try:
+            directory.keep_evaluation(found)
+        except NTMError as error:  # a folder that is only to be read
+            typer.echo(f"not kept: {error}", err=True)
+    if as_json:
+        typer.echo(json.dumps({**summary, "slots": found.slots}, allow_nan=False))
+        return
     title = f"{run} ({directory.manifest().get('status', 'of unknown status')}), weights of "
-    title += f"{weights.get('sequences', weights.get('progress', {}).get('sequences')):,} sequences"
+    title += f"{sequences:,} sequences"
     _print_scores(scores, f"{title}, {memory.slots} slots" if memory else title)
 
 

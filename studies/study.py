@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import statistics
 import subprocess
@@ -20,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from ntm.experiment.config import task_settings
+from ntm.experiment.rundir import Evaluation, RunDir
 
 ROOT = Path(__file__).parents[1]
 NTM = [sys.executable, "-m", "ntm.cli"]
@@ -43,40 +45,45 @@ def options(settings: list[str]) -> list[str]:
     return [word for setting in settings for word in ("--set", setting)]
 
 
+def known(run: RunDir, test: dict[str, Any]) -> Evaluation | None:
+    """What a test has found already, if it has been done with these weights."""
+    best = run.load_best().state["sequences"]
+    for found in run.evaluations():
+        same = found.task == task_settings(test["set"]) and found.episodes == test["episodes"]
+        if same and found.seed == 0 and found.sequences == best:
+            return found
+    return None
+
+
 def one(study: dict[str, Any], name: str, variant: str, seed: int) -> dict[str, Any]:
     """Trains one seed of one variant, if that is still to be done, and tests it."""
-    run = ROOT / "runs" / "studies" / name / variant / f"seed-{seed}"
-    tested = run / "tests.json"
-    settings = options([*study.get("settings", []), *(study["variants"][variant] or [])])
-    manifest = json.loads((run / "manifest.json").read_text()) if run.exists() else {}
-    if manifest.get("status") not in ("solved", "budget"):
-        resume = ["--resume"] if manifest else []
-        command = [study["config"], "--seed", str(seed), *settings, "--run", str(run), *resume]
-        ntm("train", *command, "--quiet")
-        tested.unlink(missing_ok=True)
-        manifest = json.loads((run / "manifest.json").read_text())
-    results = json.loads(tested.read_text()) if tested.exists() else {}
+    run = RunDir(ROOT / "runs" / "studies" / name / variant / f"seed-{seed}")
+    status = run.manifest().get("status")
+    if status not in ("solved", "budget"):
+        settings = options([*study.get("settings", []), *(study["variants"][variant] or [])])
+        command = [study["config"], "--seed", str(seed), *settings, "--run", str(run.path)]
+        ntm("train", *command, "--quiet", *(["--resume"] if status else []))
+        status = run.manifest()["status"]
+    results = {}
     for label, test in study["tests"].items():
-        if label in results:
-            continue
-        slots = ["--slots", str(test["slots"])] if "slots" in test else []
-        count = ["--episodes", str(test["episodes"])]
-        found = ntm("evaluate", str(run), *options(test["set"]), *slots, *count, "--json")
-        results[label] = json.loads(found)
-        tested.write_text(json.dumps(results))
-    row: dict[str, Any] = {"variant": variant, "seed": seed, "status": manifest["status"]}
+        if known(run, test) is None:
+            slots = ["--slots", str(test["slots"])] if "slots" in test else []
+            count = ["--episodes", str(test["episodes"])]
+            ntm("evaluate", str(run.path), *options(test["set"]), *slots, *count)
+        found = known(run, test)
+        assert found is not None
+        results[label] = found
+    row: dict[str, Any] = {"variant": variant, "seed": seed, "status": status}
     row |= {"sequences": "", "seconds": ""}  # until validation was first below solved_bits
-    solved_bits = yaml.safe_load((run / "config.yaml").read_text())["train"]["solved_bits"]
-    with (run / "eval.csv").open() as stream:
-        validations = list(csv.DictReader(stream))
+    validations = run.rows(run.validation_file)
     for validation in validations:
-        if float(validation["bits"]) - float(validation["floor"]) < solved_bits:
-            row |= {name: validation[name] for name in ("sequences", "seconds")}
+        if validation["bits"] - validation["floor"] < run.config().train.solved_bits:
+            row |= {name: f"{validation[name]:.0f}" for name in ("sequences", "seconds")}
             break
-    row |= {f"{name} in all": validations[-1][name] for name in ("sequences", "seconds")}
+    row |= {f"{name} in all": f"{validations[-1][name]:.0f}" for name in ("sequences", "seconds")}
     for label, result in results.items():
-        row[f"{label}: bits"] = f"{result['bits'] - result['floor']:.4f}"
-        row[f"{label}: exact"] = f"{result['exact']:.3f}"
+        row[f"{label}: bits"] = f"{result.bits - result.floor:.4f}"
+        row[f"{label}: exact"] = f"{result.exact:.3f}"
     return row
 
 

@@ -126,6 +126,29 @@ def test_json_is_one_object_and_nothing_else(ntm: Terminal) -> None:
     assert math.isclose(data["conditions"][0]["bits"], data["bits"])
 
 
+def test_what_evaluation_finds_is_kept_once_for_each_question(ntm: Terminal) -> None:
+    ntm("train", "small.yaml", "--quiet")
+    longer = ["evaluate", RUN, "--set", "task.length=5", "--slots", 20, "--episodes", 7]
+    found = json.loads(ntm(*longer, "--json").out)
+    ntm("evaluate", RUN, "--episodes", 6)
+    ntm(*longer)  # again
+    kept, other = RunDir.open(RUN).evaluations()
+    assert (kept.task, kept.slots, kept.episodes, kept.seed) == ({"length": 5}, 20, 7, 0)
+    assert (kept.bits, kept.exact, kept.conditions) == tuple(
+        found[name] for name in ("bits", "exact", "conditions")
+    )
+    assert kept.sequences == RunDir.open(RUN).load_best().state["sequences"]
+    assert (other.task, other.slots, other.episodes) == ({}, 9, 6)
+    assert {row["length"] for row in other.conditions} <= {1, 2, 3}
+
+    RunDir.open(RUN).evaluations_file.write_text('[{"task": {}}]')
+    broken = ntm("evaluate", RUN, "--episodes", 6)
+    assert broken.code == 0  # the scores are there all the same
+    assert "length 3" in broken.out
+    assert "not kept" in broken.err
+    assert "evaluations.json: cannot be read" in broken.err
+
+
 def test_quiet_shows_no_progress_and_lines_stand_in_for_the_bar(ntm: Terminal) -> None:
     assert "5 sequences: " in ntm("train", "small.yaml").err
     assert "5 sequences: " not in ntm("train", "small.yaml", "--seed", 2, "--quiet").err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 import tempfile
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.torch
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -30,12 +33,35 @@ class Checkpoint(NamedTuple):
     state: dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Scores of a run on fixed episodes: means over them, in all and for each condition."""
+
+    task: dict[str, Any]  # the settings of the task that differ from training's
+    slots: int | None
+    episodes: int
+    seed: int  # of the episodes
+    sequences: int  # that the weights had seen
+    bits: float
+    floor: float
+    bit_errors: float
+    exact: float  # share of sequences without a wrong bit
+    conditions: list[dict[str, float]]
+
+    def question(self) -> str:
+        """What was asked: two with the same question replace one another."""
+        return json.dumps([self.task, self.slots, self.episodes, self.seed], sort_keys=True)
+
+
+_EVALUATION: TypeAdapter[Evaluation] = TypeAdapter(Evaluation)
+
+
 class RunDir:
     """The files of one run.
 
     config.yaml, manifest.json, metrics.csv (training), eval.csv (validation), trace.npz,
     checkpoint/last.safetensors (to resume from), checkpoint/best.safetensors (the weights that
-    did best in validation: what the run is scored and drawn with), plots/.
+    did best in validation: what the run is scored and drawn with), evaluations.json, plots/.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -47,6 +73,7 @@ class RunDir:
         self.last_file = self.path / "checkpoint" / "last.safetensors"
         self.best_file = self.path / "checkpoint" / "best.safetensors"
         self.trace_file = self.path / "trace.npz"
+        self.evaluations_file = self.path / "evaluations.json"
 
     @classmethod
     def create(cls, path: str | Path, config: Config) -> RunDir:
@@ -187,6 +214,26 @@ class RunDir:
                     kept.append(line)
             if len(kept) <= len(lines):
                 self.write(file, "".join(kept))
+
+    # Evaluations
+
+    def evaluations(self) -> list[Evaluation]:
+        """What ``ntm evaluate`` found, in the order in which it was first asked."""
+        try:
+            data = json.loads(self.evaluations_file.read_text(encoding="utf-8"))
+            return [_EVALUATION.validate_python(entry) for entry in data]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, TypeError) as error:
+            problem = str(error).splitlines()[0]
+            raise NTMError(f"{self.evaluations_file}: cannot be read: {problem}") from None
+
+    def keep_evaluation(self, found: Evaluation) -> None:
+        """Adds an evaluation; one that asked the same is replaced."""
+        entries = {entry.question(): entry for entry in [*self.evaluations(), found]}
+        data = [dataclasses.asdict(entry) for entry in entries.values()]
+        lines = ",\n".join(json.dumps(entry, allow_nan=False) for entry in data)
+        self.write(self.evaluations_file, f"[\n{lines}\n]\n")
 
     # Checkpoints
 

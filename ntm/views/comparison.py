@@ -102,7 +102,7 @@ def generalisation(
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(bottom=LOWEST * 0.8)
-    left = axes.get_xlim()[0]
+    left = min(axes.get_xlim()[0], trained / 1.5)
     axes.axvspan(left, trained, color=PALE, zorder=0)
     axes.set_xlim(left, largest * 1.15)
     axes.text(trained, 0.99, "trained ", transform=axes.get_xaxis_transform(), ha="right",
