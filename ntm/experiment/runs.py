@@ -60,7 +60,7 @@ def continue_run(
     run = RunDir.open(path)
     settings = list(settings)
     before, config = run.config(), load_config(run.config_file, settings)
-    old, new = _flat(to_dict(before)), _flat(to_dict(config))
+    old, new = flat(to_dict(before)), flat(to_dict(config))
     changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
     if forbidden := sorted(changed - EXTENDABLE):
         key = forbidden[0]
@@ -73,7 +73,7 @@ def continue_run(
     if changed:
         run.save_config(config)
 
-    asked = _flat(to_dict(given))
+    asked = flat(to_dict(given))
     kept = sorted(k for k in new.keys() | asked.keys() if new.get(k) != asked.get(k))
     notes = [f"the run keeps its own settings, in which {', '.join(kept)} differ"] if kept else []
     manifest, now = run.manifest(), _circumstances(config, new_model(config, device))
@@ -127,12 +127,12 @@ def _count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots."""
+def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested data as one dictionary, its keys joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= flat(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat
