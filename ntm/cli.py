@@ -92,7 +92,7 @@ def train(
     from ntm.experiment.config import load_config
     from ntm.experiment.models import find_device
     from ntm.experiment.rundir import RunDir
-    from ntm.experiment.runs import continue_run, start_run
+    from ntm.experiment.runs import continue_run, peak_memory_mib, start_run
     from ntm.experiment.train import train as train_run
     from ntm.machine.engine import use_threads
 
@@ -137,6 +137,7 @@ def train(
             status=progress.status,
             sequences=progress.sequences,
             seconds=round(progress.seconds, 1),
+            peak_memory_mib=peak_memory_mib(),
         )
     best = progress.best_bits
     typer.echo(
@@ -240,6 +241,32 @@ def plot(
     plots.save(curve, curve_picture)
     for path in (curve_picture, picture, directory.trace_file):
         typer.echo(path)
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Runs, or folders that hold runs.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("report"),
+) -> None:
+    """Compare runs: a page that opens offline, the same as Markdown, a table and the figures."""
+    from ntm.experiment import results
+    from ntm.views import report as view
+
+    found, troubles = results.read_results(results.find_runs(runs))
+    if not found:
+        problems = "".join(f"\n  {path}: {problem}" for path, problem in troubles)
+        raise NTMError(f"no run that has ended is there to report on:{problems}")
+    sections = []
+    for task, groups in results.group(found).items():
+        traces = {g.name: results.trace_of(g.median) for g in groups if g.median.has_memory}
+        sections.append(view.section(task, groups, traces))
+    count = f"{len(found)} run{'s' * (len(found) != 1)}"
+    for path in view.write(out, sections, troubles, f"{count}, {results.versions(found)}"):
+        typer.echo(path)
+    for path, problem in troubles:
+        typer.echo(f"left out: {path}: {problem}", err=True)
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,11 @@ from scipy import stats
 
 from ntm.errors import NTMError, UsageError
 from ntm.experiment.config import Config, to_dict
+from ntm.experiment.models import load_model
 from ntm.experiment.rundir import Evaluation, RunDir
 from ntm.experiment.runs import flat
+from ntm.experiment.streams import Stream, numpy_generator
+from ntm.machine.trace import Trace, record
 
 #: Resamples of a bootstrap, and its seed: the same report every time.
 RESAMPLES, SEED = 2000, 2014
@@ -44,6 +46,11 @@ class Result:
             if above < limit:
                 return row
         return None
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether it is a Neural Turing Machine."""
+        return self.config.model.memory is not None
 
     @property
     def best(self) -> dict[str, float]:
@@ -150,6 +157,22 @@ def _named(groups: list[list[Result]]) -> list[Group]:
     return sorted(named, key=lambda g: g.name)
 
 
+def trace_of(result: Result) -> Trace:
+    """One episode of the size that validation has, with the weights that the run has kept."""
+    model, config = load_model(result.run)
+    rng = numpy_generator(0, Stream.EVALUATION)
+    return record(model, config.validation_task.sample(rng, 1))
+
+
+def versions(results: Iterable[Result]) -> str:
+    """With what the runs were made, in a few words."""
+    found: dict[str, None] = {}
+    for result in results:
+        for name, version in result.manifest.get("versions", {}).items():
+            found[f"{name} {version}"] = None
+    return ", ".join(found)
+
+
 _SHORT = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN", "feedforward": "feedforward"}
 
 
@@ -236,8 +259,3 @@ def effort(result: Result, metric: str = "sequences") -> float:
     """Sequences, or seconds, until solved; infinite where it was not."""
     solved = result.solved
     return solved[metric] if solved else math.inf
-
-
-def median_of(values: Sequence[float]) -> float:
-    """The median, infinite values included."""
-    return statistics.median(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import sys
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from importlib import metadata
@@ -129,13 +130,23 @@ def _count(module: torch.nn.Module) -> int:
 
 def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested data as one dictionary, its keys joined by dots."""
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):
-            flat |= flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def peak_memory_mib() -> float | None:
+    """The most memory that this process ever had, in MiB; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def _commit() -> str | None:

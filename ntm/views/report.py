@@ -1,0 +1,399 @@
+"""A report on many runs: one page that opens offline, the same in Markdown, and a table."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import math
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from ntm.errors import NTMError
+from ntm.experiment.results import (
+    Comparison,
+    Group,
+    Result,
+    Spread,
+    Trouble,
+    compare,
+    effort,
+    median_interval,
+    spread,
+)
+from ntm.machine.trace import Trace
+from ntm.views import paper
+from ntm.views.comparison import Curve, Point, generalisation, learning_curves
+from ntm.views.heatmap import by_condition, pairwise
+from ntm.views.plots import STYLE, memory_figure
+
+
+class Cell(NamedTuple):
+    """A cell of a table: what it says, and what it is sorted by."""
+
+    text: str
+    key: float | str
+
+
+class Picture(NamedTuple):
+    """A figure of the report, as it is shown and as files beside it."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+class Section(NamedTuple):
+    """What the report says of one task."""
+
+    task: str
+    summary: list[str]
+    heads: list[tuple[str, str]]  # a column's name, and what it means
+    rows: list[list[Cell]]
+    runs: list[dict[str, Any]]  # a row of results.csv for each
+    pictures: list[Picture]
+    paper: list[paper.Reading]
+    comparisons: list[tuple[str, str, Comparison]]
+    commands: list[tuple[str, list[str]]]  # a model, and how its runs were made
+
+
+def section(task: str, groups: list[Group], traces: dict[str, Trace]) -> Section:
+    """One task's part. ``traces``: an episode of the median seed, by the name of its group."""
+    label = task.replace("_", " ")
+    return Section(
+        task=task,
+        summary=[_summary(group) for group in groups],
+        heads=_heads(groups),
+        rows=[_row(group, _tests(groups)) for group in groups],
+        runs=[_record(task, g.name, r) for g in groups for r in g.results],
+        pictures=_pictures(task, label, groups, traces),
+        paper=paper.LEARNING.get(task, []),
+        comparisons=_comparisons(groups),
+        commands=[
+            (g.name, [r.manifest.get("command", "unknown") for r in g.results]) for g in groups
+        ],
+    )
+
+
+def write(
+    out: Path, sections: Sequence[Section], troubles: Sequence[Trouble], versions: str
+) -> list[Path]:
+    """report.html, report.md, results.csv, and every figure as SVG and PNG."""
+    try:
+        (out / "figures").mkdir(parents=True, exist_ok=True)
+        shown: dict[str, str] = {}
+        for part in sections:
+            for picture in part.pictures:
+                shown[picture.name] = _save(picture, out / "figures")
+        written = {
+            "report.html": _render("report.html.jinja", sections, troubles, versions, shown),
+            "report.md": _render("report.md.jinja", sections, troubles, versions, shown),
+            "results.csv": _table(sections),
+        }
+        for name, text in written.items():
+            (out / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise NTMError(f"{out}: cannot be written: {error.strerror}") from None
+    return [out / name for name in written]
+
+
+# Words and numbers
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """So many significant digits, with commas, no exponent."""
+    if value is None or math.isnan(value):
+        return "\N{EN DASH}"
+    if math.isinf(value):
+        return "\N{INFINITY}"
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-4:
+        return f"{value:.0e}"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{places}f}"
+
+
+def _spread(values: Sequence[float], digits: int = 3) -> Cell:
+    found = spread([v for v in values if math.isfinite(v)])
+    if found is None:
+        return Cell("\N{EN DASH}", math.inf)
+    return Cell(_range(found, digits), found.median)
+
+
+def _range(found: Spread, digits: int = 3) -> str:
+    middle, low, high = (number(value, digits) for value in found)
+    return middle if low == high else f"{middle} ({low}\N{EN DASH}{high})"
+
+
+def _solved(group: Group) -> list[Result]:
+    return [result for result in group.results if result.solved]
+
+
+def _summary(group: Group) -> str:
+    solved = _solved(group)
+    seeds = len(group.results)
+    text = f"{group.name}: solved on {len(solved)} of {seeds} seed{'s' * (seeds != 1)}"
+    if solved:
+        median = spread([effort(result) for result in solved])
+        assert median is not None
+        text += f", after {number(median.median)} sequences in the median of those"
+    final = spread(group.final_bits)
+    assert final is not None
+    return f"{text}; best validation {number(final.median)} bits above the best possible."
+
+
+def _tests(groups: Sequence[Group]) -> list[tuple[str, str]]:
+    """Every test at other settings than training's that some run has been given, in order."""
+    found = {}
+    for group in groups:
+        for result in group.results:
+            for e in result.evaluations:
+                if e.task:
+                    size = tuple(str(v).rjust(12) for v in e.task.values())
+                    found[_test(e.task)] = (sorted(e.task), size)
+    return [(test, f"bits at {test}") for test in sorted(found, key=lambda test: found[test])]
+
+
+def _test(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items())
+
+
+def _heads(groups: Sequence[Group]) -> list[tuple[str, str]]:
+    heads = [
+        ("model", "Runs that differ in nothing but their seed."),
+        ("parameters", "All that is trained."),
+        ("state", "Numbers carried from one step to the next, for one sequence."),
+        ("engine", "What computed it: our fused kernels, or PyTorch."),
+        ("seeds", "Runs."),
+        ("solved", "Seeds whose validation fell below solved_bits above the floor."),
+        ("sequences to solved", "Median of the seeds that solved, with quartiles."),
+        ("seconds to solved", "The same in seconds, validation included."),
+        ("final bits", "Best validation per sequence: median, with a 95% bootstrap interval."),
+        ("above best possible", "The same, less what the best possible predictor pays."),
+        ("exact", "Share of validation sequences without a wrong bit, in the median seed."),
+    ]
+    heads += [
+        (name, "Bits above the best possible: median, with quartiles.")
+        for _, name in _tests(groups)
+    ]
+    heads += [
+        ("sequences/s", "Seen in training, for each second of training and validation."),
+        ("peak memory, MiB", "Of the whole process, at its highest."),
+    ]
+    return heads
+
+
+def _row(group: Group, tests: list[tuple[str, str]]) -> list[Cell]:
+    first, results, solved = group.results[0], group.results, _solved(group)
+    bits = [result.best["bits"] for result in results]
+    middle, above = float(np.median(bits)), float(np.median(group.final_bits))
+    interval = median_interval(bits)
+    text = number(middle, 4)
+    if interval and interval[0] != interval[1]:
+        text += f" [{number(interval[0], 4)}, {number(interval[1], 4)}]"
+    exact = float(np.median([result.best["exact"] for result in results]))
+    cells = [
+        Cell(group.name, group.name),
+        _count(first.manifest.get("parameters")),
+        _count(first.manifest.get("state_size")),
+        Cell(*[", ".join(sorted({str(r.manifest.get("engine", "?")) for r in results}))] * 2),
+        Cell(str(len(results)), len(results)),
+        Cell(f"{len(solved)} of {len(results)}", -len(solved) / len(results)),
+        _spread([effort(result) for result in solved]),
+        _spread([effort(result, "seconds") for result in solved]),
+        Cell(text, middle),
+        Cell(number(above), above),
+        Cell(f"{exact:.1%}", -exact),
+    ]
+    for test, _ in tests:
+        values = [e.bits - e.floor for r in results for e in r.evaluations if _test(e.task) == test]
+        cells.append(_spread(values))
+    ends = [result.validation[-1] for result in results]
+    cells.append(_spread([end["sequences"] / max(end["seconds"], 1e-9) for end in ends]))
+    memory = [r.manifest["peak_memory_mib"] for r in results if "peak_memory_mib" in r.manifest]
+    cells.append(_spread(memory))
+    return cells
+
+
+def _count(value: Any) -> Cell:
+    return Cell(f"{value:,}", value) if isinstance(value, int) else Cell("\N{EN DASH}", math.inf)
+
+
+def _comparisons(groups: Sequence[Group]) -> list[tuple[str, str, Comparison]]:
+    """Each pair once, by what it took until solved, or by bits where nothing was solved."""
+    found = []
+    for i, a in enumerate(groups):
+        for b in groups[i + 1 :]:
+            if any(map(_solved, (a, b))):
+                scores = [[effort(r) for r in g.results] for g in (a, b)]
+            else:
+                scores = [a.final_bits, b.final_bits]
+            if (comparison := compare(*scores)) is not None:
+                found.append((a.name, b.name, comparison))
+    return found
+
+
+# Pictures
+
+
+def _pictures(
+    task: str, label: str, groups: Sequence[Group], traces: dict[str, Trace]
+) -> list[Picture]:
+    solved_bits = max(r.config.train.solved_bits for g in groups for r in g.results)
+    pictures = []
+    for metric, xlabel in (("sequences", "sequences seen"), ("seconds", "seconds")):
+        curves = {
+            g.name: [
+                Curve(np.array([row[metric] for row in r.validation]), np.array(r.curve))
+                for r in g.results
+            ]
+            for g in groups
+        }
+        readings = paper.LEARNING.get(task, []) if metric == "sequences" else []
+        floor = paper.NGRAM_OPTIMUM if task == "ngram" else 0
+        furthest = max(r.validation[-1]["sequences"] for g in groups for r in g.results)
+        points = [
+            Point(f"paper: {r.model}", r.sequences, r.bits - floor)
+            for r in readings
+            if r.sequences <= 1.5 * furthest
+        ]
+        figure = learning_curves(
+            curves, f"{label}: learning", xlabel=xlabel, solved_bits=solved_bits, points=points
+        )
+        caption = "Validation while training: the median seed, the middle half, and every seed"
+        pictures.append(Picture(f"{task}-curve-{metric}", f"{caption}, over {xlabel}.", figure))
+    pictures += _sizes(task, label, groups)
+    for n, group in enumerate(groups):
+        pictures += _conditions(task, n, group)
+    comparisons = _comparisons(groups)
+    if len(groups) > 1 and comparisons:
+        figure = pairwise([g.name for g in groups], comparisons, f"{label}: who is better")
+        caption = (
+            "How likely a seed of the row needs less than a seed of the column (95% interval)."
+        )
+        pictures.append(Picture(f"{task}-pairs", caption, figure))
+    for n, group in enumerate(groups):
+        if group.name in traces:
+            figure = memory_figure(traces[group.name], f"{label}: {group.name}, median seed")
+            caption = f"{group.name}: one episode of seed {group.median.config.seed}."
+            pictures.append(Picture(f"{task}-memory-{n}", caption, figure))
+    return pictures
+
+
+def _sizes(task: str, label: str, groups: Sequence[Group]) -> list[Picture]:
+    """A generalisation curve for each setting that was tested alone, at more than one size."""
+    pictures = []
+    tested: dict[str, dict[str, dict[float, list[float]]]] = {}
+    for g in groups:
+        for r in g.results:
+            for e in r.evaluations:
+                for key, value in e.task.items():
+                    if len(e.task) == 1 and isinstance(value, int):
+                        sizes = tested.setdefault(key, {}).setdefault(g.name, {})
+                        sizes.setdefault(float(value), []).append(e.bits - e.floor)
+    for key, by_model in tested.items():
+        if max(map(len, by_model.values())) < 2:
+            continue
+        trained = getattr(groups[0].results[0].config.task, key)
+        points = []
+        if (task, key) == ("associative_recall", "items"):
+            points = [
+                Point(f"paper: {model}", items, bits)
+                for model, row in paper.RECALL_BY_ITEMS.items()
+                for items, bits in row.items()
+            ]
+        figure = generalisation(
+            by_model, f"{label}: beyond what was trained", key,
+            float(trained[1] if isinstance(trained, tuple) else trained), points,
+        )  # fmt: skip
+        pictures.append(Picture(f"{task}-{key}", f"Bits by {key}, each seed a dot.", figure))
+    return pictures
+
+
+def _conditions(task: str, n: int, group: Group) -> list[Picture]:
+    """The score by condition, over the seeds that were evaluated on what they were trained on."""
+    tables = [e.conditions for r in group.results for e in r.evaluations if not e.task]
+    if not tables or len(tables[0]) < 2:
+        return []
+    figure = by_condition(tables, f"{task.replace('_', ' ')}: {group.name}")
+    caption = f"{group.name}: bits by condition, mean of {len(tables)} seeds."
+    return [Picture(f"{task}-conditions-{n}", caption, figure)]
+
+
+# Files
+
+
+def _save(picture: Picture, folder: Path) -> str:
+    """Saves a figure as SVG and PNG; returns the SVG as a data address."""
+    stream = io.BytesIO()
+    # The same bytes every time: no date, and identifiers that do not depend on chance.
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": picture.name}):
+        picture.figure.savefig(stream, format="svg", facecolor="white", metadata={"Date": None})
+        picture.figure.savefig(folder / f"{picture.name}.png", dpi=130, facecolor="white")
+    (folder / f"{picture.name}.svg").write_bytes(stream.getvalue())
+    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _render(
+    template: str, sections: Sequence[Section], troubles: Sequence[Trouble], versions: str,
+    shown: dict[str, str],
+) -> str:  # fmt: skip
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ntm.views"),
+        autoescape=template.endswith(".html.jinja"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["number"] = number
+    environment.filters["markdown"] = markdown
+    return environment.get_template(template).render(
+        sections=sections, troubles=troubles, versions=versions, shown=shown, today=date.today()
+    )
+
+
+def markdown(text: object) -> str:
+    """Text that means nothing else in Markdown, nor in the HTML that it may become."""
+    escaped = str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{c}" if c in "\\|`*_[]#" else c for c in escaped).replace("\n", " ")
+
+
+def _table(sections: Sequence[Section]) -> str:
+    """One row for each run, in plain numbers."""
+    rows = [row for part in sections for row in part.runs]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: _plain(v) if isinstance(v, str) else v for k, v in row.items()})
+    return stream.getvalue()
+
+
+def _record(task: str, model: str, result: Result) -> dict[str, Any]:
+    """A run as a row of results.csv."""
+    best, solved, manifest = result.best, result.solved, result.manifest
+    row = {"task": task, "model": model, "seed": result.config.seed, "run": str(result.run.path)}
+    row |= {k: manifest.get(k, "") for k in ("status", "engine", "parameters", "state_size")}
+    for metric in ("sequences", "seconds"):
+        row[f"{metric}_to_solved"] = solved[metric] if solved else ""
+        row[metric] = result.validation[-1][metric]
+    row |= {name: best[name] for name in ("bits", "floor", "exact")}
+    row["peak_memory_mib"] = manifest.get("peak_memory_mib", "")
+    for e in result.evaluations:
+        label = _test(e.task) or "as trained"
+        row |= {f"{label}: bits": e.bits, f"{label}: floor": e.floor, f"{label}: exact": e.exact}
+    return row
+
+
+def _plain(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
