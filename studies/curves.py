@@ -42,7 +42,7 @@ def main() -> None:
         for variant in study["variants"]
     }
     curves = {variant: [curve(run) for run in found] for variant, found in runs.items() if found}
-    solved = load_config(study["config"]).train.solved_bits
+    solved = load_config(study["config"]).train.solved_bits  # of the first, where they differ
     save(learning_curves(curves, title, solved_bits=solved), RESULTS / f"{name}.png")
     if about is None:
         return

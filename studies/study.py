@@ -60,14 +60,17 @@ def one(study: dict[str, Any], name: str, variant: str, seed: int) -> dict[str, 
     run = RunDir(ROOT / "runs" / "studies" / name / variant / f"seed-{seed}")
     status = run.manifest().get("status")
     if status not in ("solved", "budget"):
-        settings = options([*study.get("settings", []), *(study["variants"][variant] or [])])
-        command = [study["config"], "--seed", str(seed), *settings, "--run", str(run.path)]
+        about = study["variants"][variant] or {}
+        settings = options(about.get("set", []))
+        config = about.get("config", study["config"])
+        command = [config, "--seed", str(seed), *settings, "--run", str(run.path)]
         ntm("train", *command, "--quiet", *(["--resume"] if status else []))
         status = run.manifest()["status"]
     results = {}
     for label, test in study["tests"].items():
         if known(run, test) is None:
-            slots = ["--slots", str(test["slots"])] if "slots" in test else []
+            can_grow = "slots" in test and run.config().model.memory is not None
+            slots = ["--slots", str(test["slots"])] if can_grow else []
             count = ["--episodes", str(test["episodes"])]
             ntm("evaluate", str(run.path), *options(test["set"]), *slots, *count)
         found = known(run, test)
@@ -124,7 +127,7 @@ def main() -> None:
     jobs = [
         (study, name, variant, seed)
         for variant in given.only or study["variants"]
-        for seed in study["seeds"]
+        for seed in (study["variants"][variant] or {}).get("seeds", study["seeds"])
     ]
     file = ROOT / "studies" / "results" / f"{name}.csv"
     rows = {}
