@@ -206,6 +206,9 @@ def plot(
     settings: SetOption = None,
     slots: SlotsOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the episode.")] = 0,
+    explore: Annotated[
+        bool, typer.Option("--explore", help="And a page to step through the episode.")
+    ] = False,
 ) -> None:
     """Draw a run: its learning curve, and its memory at work on one episode."""
     from ntm.experiment.config import task_settings, with_settings
@@ -213,7 +216,7 @@ def plot(
     from ntm.experiment.rundir import RunDir
     from ntm.experiment.streams import Stream, numpy_generator
     from ntm.machine.trace import record
-    from ntm.views import plots
+    from ntm.views import explorer, plots
 
     directory = RunDir.open(run)
     model, config = load_model(directory, slots=slots)
@@ -239,7 +242,12 @@ def plot(
         config.train.solved_bits,
     )
     plots.save(curve, curve_picture)
-    for path in (curve_picture, picture, directory.trace_file):
+    written = [curve_picture, picture, directory.trace_file]
+    if explore:
+        page = directory.picture("explorer", options).with_suffix(".html")
+        explorer.write(trace, title, page)
+        written.append(page)
+    for path in written:
         typer.echo(path)
 
 

@@ -6,10 +6,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ntm.experiment.results import find_runs, group, read_results
+from ntm.machine.cell import MemoryConfig
+from ntm.machine.trace import MachineTrace, Trace
+from ntm.views.explorer import write as write_explorer
 from ntm.views.report import section, write
+from tests.views.test_plots import trace_of
 from tests.views.test_report import made
 
 pytest.importorskip("playwright")
@@ -97,4 +102,115 @@ def test_a_column_is_sorted_by_the_mouse_and_by_the_keyboard(
     solved.locator("button").press("Space")
     assert models() == ["NTM with LSTM 11", "NTM with GRU 11"]  # what never solved comes last
     assert head.get_attribute("aria-sort") is None
+    assert opened.is_quiet()
+
+
+# The explorer
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Of machines small and large, and of a baseline."""
+    folder = tmp_path_factory.mktemp("pages")
+    small = MemoryConfig(slots=7, width=5, read_heads=2, write_heads=3)
+    traces = {"small": trace_of(small), "baseline": trace_of(None), "large": large_trace()}
+    for name, trace in traces.items():
+        write_explorer(trace, name, folder / f"{name}.html")
+    return {name: folder / f"{name}.html" for name in traces}
+
+
+def large_trace(steps: int = 1000, slots: int = 128, width: int = 20) -> Trace:
+    """1000 steps of 128 slots, of which nothing is true but the shapes and equations 3 and 4."""
+    rng = np.random.default_rng(1)
+    weights = rng.dirichlet(np.full(slots, 0.02), (steps, 2))
+    erase, add = rng.random((steps, 1, width)), rng.uniform(-1, 1, (steps, 1, width))
+    memory = np.zeros((steps, slots, width))
+    for t in range(1, steps):
+        w = weights[t, 1][:, None]
+        memory[t] = memory[t - 1] * (1 - w * erase[t]) + w * add[t]
+    reads = np.einsum("tn,tnw->tw", weights[:, 0], memory)[:, None]
+    machine = MachineTrace(
+        memory=memory, weights=weights, reads=reads,
+        key=rng.uniform(-1, 1, (steps, 2, width)), beta=rng.random((steps, 2)),
+        gate=rng.random((steps, 2)), shift=rng.dirichlet(np.ones(3), (steps, 2)),
+        gamma=1 + rng.random((steps, 2)), erase=erase, add=add,
+    )  # fmt: skip
+    bits = rng.integers(0, 2, (steps, 8)).astype(float)
+    mask = (np.arange(steps) >= 500).astype(float)
+    return Trace(bits, bits, mask, bits, machine)
+
+
+def picture(page: sync_api.Page, canvas: str) -> str:
+    found: str = page.evaluate(f"document.getElementById('{canvas}').toDataURL()")
+    return found
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("name", ["small", "baseline", "large"])
+def test_the_explorer_is_quiet_and_fits(
+    browser: sync_api.Browser, pages: dict[str, Path], name: str, width: int
+) -> None:
+    opened = Opened(browser, pages[name], width)
+    opened.page.keyboard.press("End")
+    opened.page.keyboard.press("Home")
+    assert opened.is_quiet(), (opened.complaints, opened.requests)
+    assert opened.fits()
+    assert opened.page.locator("#matrix").count() == (name != "baseline")
+
+
+def test_scrubbing_changes_the_picture_and_what_is_said(
+    browser: sync_api.Browser, pages: dict[str, Path]
+) -> None:
+    opened = Opened(browser, pages["small"], 1280)
+    page = opened.page
+    before = picture(page, "matrix")
+    page.locator("#step").fill("5")
+    assert page.locator("#at").inner_text() == "step 5 of 8, answering"
+    assert picture(page, "matrix") != before
+    assert page.locator("#said").inner_text().startswith("Step 5: input 0 0 0 0; target ")
+    for key, step in (("ArrowRight", 6), ("ArrowLeft", 5), ("Home", 0), ("End", 8), ("PageUp", 0)):
+        page.keyboard.press(key)
+        assert page.locator("#step").input_value() == str(step)
+    assert picture(page, "matrix") == before
+    page.locator("#on").click()
+    assert page.locator("#step").input_value() == "1"
+    page.locator("#inputs").click(position={"x": 5, "y": 5})
+    assert page.locator("#step").input_value() == "0"
+    assert opened.is_quiet()
+
+
+def test_it_plays_and_pauses(browser: sync_api.Browser, pages: dict[str, Path]) -> None:
+    page = Opened(browser, pages["small"], 1280).page
+    page.locator("#speed").select_option("60")
+    page.locator("h1").click()
+    page.keyboard.press("Space")
+    assert page.locator("#play").inner_text() == "Pause"
+    sync_api.expect(page.locator("#at")).to_have_text("step 8 of 8, answering")
+    sync_api.expect(page.locator("#play")).to_have_text("Play")  # it stops at the end
+    page.locator("#speed").select_option("2")
+    page.locator("h1").click()
+    page.keyboard.press("Space")  # from the start again
+    sync_api.expect(page.locator("#at")).to_have_text("step 1 of 8")
+    page.keyboard.press("Space")
+    assert page.locator("#play").inner_text() == "Play"
+
+
+def test_the_page_computes_the_memory_and_shows_values(
+    browser: sync_api.Browser, pages: dict[str, Path]
+) -> None:
+    trace = large_trace()
+    assert trace.machine is not None
+    opened = Opened(browser, pages["large"], 1280)
+    for step in (999, 31, 32, 33, 500):
+        found = np.array(opened.page.evaluate(f"Array.from(memoryAt({step}))")).reshape(128, 20)
+        np.testing.assert_allclose(found, trace.machine.memory[step], atol=1e-4)
+    opened.page.locator("#used").uncheck()
+    opened.page.locator("#step").fill("999")
+    box = opened.page.locator("#matrix").bounding_box()
+    assert box is not None
+    opened.page.mouse.move(
+        box["x"] + box["width"] * 3.5 / 20, box["y"] + box["height"] * 40.5 / 128
+    )
+    value = trace.machine.memory[999, 40, 3]
+    assert opened.page.locator("#tip").inner_text() == f"slot 40, column 3: {value:.3f}"
     assert opened.is_quiet()
