@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "ntm.console": {"ntm.console"},
     "ntm.errors": set(),
     "ntm.cli": {"ntm", "configs", "controllers", "tasks"},
+    "ntm.interface": {"ntm", "controllers", "tasks"},
     "ntm.__init__": {"ntm", "tasks"},
 }  # fmt: skip
 

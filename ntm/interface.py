@@ -1,0 +1,98 @@
+"""The suite from Python, for notebooks and for models of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from controllers import ControllerConfig, State, build_controller
+from ntm.experiment.models import load_model
+from ntm.experiment.rundir import RunDir
+from ntm.machine.cell import MemoryConfig, NTMCell
+from ntm.machine.engine import select
+from ntm.machine.model import Model
+from ntm.machine.trace import Trace, record
+from ntm.views.plots import memory_figure
+from tasks import Episode, Task
+
+
+class NTM(Model):
+    """A Neural Turing Machine with a linear readout and the habits of torch.nn.LSTM.
+
+        machine = NTM(10, 8, controller="lstm", slots=128, width=20)
+        output, state = machine(x)         # x [T, B, 10] -> output [T, B, 8]; a new episode
+        output, state = machine(x, state)  # and on from there
+
+    Time comes first. Without a state, an episode begins; the state that comes back holds the
+    memory [B, N, W], the weights of all heads [B, H, N], the reads and the controller's state,
+    and can be given to the next call. Outputs are logits; those of the paper are their sigmoids.
+    It runs on the fused kernels where they apply (float32 or float64 on the CPU), and elsewhere in
+    plain torch.
+
+    controller: lstm, gru, rnn or feedforward, of ``hidden_size`` units in each of its ``layers``.
+    generator: draws the first parameters; without one, torch's global generator decides.
+    """
+
+    core: NTMCell
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        *,
+        controller: str = "lstm",
+        hidden_size: int = 100,
+        layers: int = 1,
+        slots: int = 128,
+        width: int = 20,
+        read_heads: int = 1,
+        write_heads: int = 1,
+        shift_range: int = 1,
+        first: Literal["constant", "learned"] = "constant",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        memory = MemoryConfig(
+            slots=slots, width=width, read_heads=read_heads, write_heads=write_heads,
+            shift_range=shift_range, first=first,
+        )  # fmt: skip
+        config = ControllerConfig(kind=controller, size=hidden_size, layers=layers)
+        if generator is None:
+            generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        inner = build_controller(config, input_size + read_heads * width, generator)
+        super().__init__(NTMCell(inner, memory, generator), output_size, generator)
+
+    def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        weight = self.readout.weight  # where it was moved to decides what can run it
+        self.core.engine, _ = select("auto", self.core, str(weight.device), weight.dtype)
+        return super().forward(inputs, state)
+
+
+class Trained(Model):
+    """The model of a run. ``task`` is what it is validated on: ``task.sample(rng, batch)``."""
+
+    def __init__(self, model: Model, task: Task) -> None:
+        torch.nn.Module.__init__(self)
+        self.core, self.readout, self.task = model.core, model.readout, task
+
+
+def load(run: str | Path, slots: int | None = None) -> Trained:
+    """The trained model of a run, in evaluation mode; ``slots`` gives it another memory.
+
+    Raises ntm.errors.NTMError where there is no run, or none that can be read.
+    """
+    model, config = load_model(RunDir.open(run), slots=slots)
+    return Trained(model, config.validation_task).eval()
+
+
+def trace(model: Model, episode: Episode, index: int = 0) -> Trace:
+    """What a model did at every step of one sequence of a batch."""
+    return record(model, episode, index)
+
+
+def plot_memory(found: Trace, title: str = "") -> Figure:
+    """The figure of a trace: what was put in and written; what was read and said."""
+    return memory_figure(found, title)
