@@ -102,7 +102,7 @@ def generalisation(
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(bottom=LOWEST * 0.8)
-    left = min(axes.get_xlim()[0], trained / 1.5)
+    left = min(axes.get_xlim()[0], trained / 2)
     axes.axvspan(left, trained, color=PALE, zorder=0)
     axes.set_xlim(left, largest * 1.15)
     axes.text(trained, 0.99, "trained ", transform=axes.get_xaxis_transform(), ha="right",
@@ -151,4 +151,6 @@ def _thousands(x: float, _: object) -> str:
 
 
 def _bits(y: float, _: object) -> str:
+    if y >= 1:
+        return f"{y:,.0f}"
     return f"{y:g}" if y > LOWEST else f"\N{LESS-THAN OR EQUAL TO}{LOWEST:g}"
