@@ -209,6 +209,7 @@ def plot(
     explore: Annotated[
         bool, typer.Option("--explore", help="And a page to step through the episode.")
     ] = False,
+    animate: Annotated[bool, typer.Option("--animate", help="And the episode as a GIF.")] = False,
 ) -> None:
     """Draw a run: its learning curve, and its memory at work on one episode."""
     from ntm.experiment.config import task_settings, with_settings
@@ -216,7 +217,7 @@ def plot(
     from ntm.experiment.rundir import RunDir
     from ntm.experiment.streams import Stream, numpy_generator
     from ntm.machine.trace import record
-    from ntm.views import explorer, plots
+    from ntm.views import animation, explorer, plots
 
     directory = RunDir.open(run)
     model, config = load_model(directory, slots=slots)
@@ -247,6 +248,10 @@ def plot(
         page = directory.picture("explorer", options).with_suffix(".html")
         explorer.write(trace, title, page)
         written.append(page)
+    if animate:
+        moving = directory.picture("episode", options).with_suffix(".gif")
+        animation.write(trace, f"{config.task.kind}: {conditions}", moving)
+        written.append(moving)
     for path in written:
         typer.echo(path)
 

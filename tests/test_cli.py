@@ -103,12 +103,34 @@ def test_from_config_to_pictures(ntm: Terminal) -> None:
     assert " sequences, 9 slots" in scored.out.splitlines()[0]
     assert all(f"length {n}" in scored.out for n in (1, 2, 3))
 
-    drawn = ntm("plot", RUN, "--slots", 12)
+    drawn = ntm("plot", RUN, "--slots", 12, "--explore", "--animate")
     assert drawn.code == 0
     paths = drawn.out.split()
-    assert paths == [f"{RUN}/plots/learning_curve.png", f"{RUN}/plots/memory-length-3-slots-12.png",
-                     f"{RUN}/trace.npz"]  # fmt: skip
+    assert paths == [
+        f"{RUN}/plots/learning_curve.png", f"{RUN}/plots/memory-length-3-slots-12.png",
+        f"{RUN}/trace.npz", f"{RUN}/plots/explorer-length-3-slots-12.html",
+        f"{RUN}/plots/episode-length-3-slots-12.gif",
+    ]  # fmt: skip
     assert all(Path(p).stat().st_size > 1000 for p in paths)
+
+
+def test_runs_are_reported_and_what_is_broken_is_named(ntm: Terminal) -> None:
+    for seed in (1, 2):
+        ntm("train", "small.yaml", "--quiet", "--seed", seed)
+    broken = Path("runs/copy/broken")
+    broken.mkdir()
+    (broken / "config.yaml").write_text("[")
+    reported = ntm("report", "runs")
+    assert reported.code == 0
+    assert reported.out.split() == ["report/report.html", "report/report.md", "report/results.csv"]
+    assert f"left out: {broken}: is not valid YAML" in reported.err.replace("config.yaml: ", "")
+    assert "NTM with LSTM" in Path("report/report.md").read_text()
+    assert Path("report/figures/copy-memory-0.svg").exists()
+
+    nothing = ntm("report", broken)
+    assert nothing.code == 1
+    assert "no run that has ended" in nothing.err
+    assert ntm("report", "nowhere").code == 2
 
 
 def test_json_is_one_object_and_nothing_else(ntm: Terminal) -> None:

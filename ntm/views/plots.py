@@ -109,7 +109,7 @@ def memory_figure(trace: Trace, title: str) -> Figure:
     slots = np.arange(0)
     if machine := trace.machine:
         reads, adds = machine.reads.shape[1], machine.add.shape[1]
-        slots = _slots_in_use(machine.weights)
+        slots = slots_in_use(machine.weights)
         weights = machine.weights[:, :, slots]
         peak = max(float(np.abs(machine.add).max()), float(np.abs(machine.reads).max()))
         rows += [
@@ -212,7 +212,7 @@ def _outline(axes: Axes, wrong: Array) -> None:
     axes.add_collection(PatchCollection(frames, facecolor="none", edgecolor=WRONG, linewidth=1.6))
 
 
-def _slots_in_use(weights: Array, threshold: float = 0.05, margin: int = 1) -> Array:
+def slots_in_use(weights: Array, threshold: float = 0.05, margin: int = 1) -> Array:
     """The slots that some head ever gives weight to, as one stretch around the ring of slots.
 
     weights [T, H, N] -> indices; the stretch leaves out the widest gap.

@@ -12,7 +12,7 @@ from ntm.errors import NTMError
 from ntm.machine.cell import MemoryConfig
 from ntm.machine.model import ModelConfig, build_model
 from ntm.machine.trace import Trace, record
-from ntm.views.plots import _slots_in_use, learning_curve, memory_figure, save
+from ntm.views.plots import learning_curve, memory_figure, save, slots_in_use
 from tasks.copy import Copy
 
 
@@ -76,11 +76,11 @@ def test_wrong_bits_are_counted_and_outlined_where_they_are() -> None:
         ([], list(range(10))),
     ],
 )
-def test_the_slots_in_use_are_one_stretch_of_the_ring(used: list[int], expected: list[int]) -> None:
+def test_theslots_in_use_are_one_stretch_of_the_ring(used: list[int], expected: list[int]) -> None:
     weights = np.full((4, 2, 10), 0.01)
     for t, slot in enumerate(used):
         weights[t % 4, t % 2, slot] = 0.9
-    stretch = _slots_in_use(weights)
+    stretch = slots_in_use(weights)
     assert sorted(stretch.tolist()) == sorted(expected)
     if used and len(expected) < 10:
         assert stretch.tolist() == expected
