@@ -17,6 +17,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ntm.errors import NTMError
 from ntm.machine.trace import Array, Trace
 
+#: In an episode of more steps, a frame around a wrong bit would hide its neighbours.
+OUTLINED = 150
 INK, MUTED, PALE, ACCENT, WRONG = "#222222", "#9a9a9a", "#ececec", "#2a6f97", "#e4572e"
 STYLE: Any = {
     "font.size": 10,
@@ -84,21 +86,23 @@ def learning_curve(
 def memory_figure(trace: Trace, title: str) -> Figure:
     """An episode as in the paper's figure 6: what is put in and written; what is read and said.
 
-    The dashed line is where the answer begins; wrong bits of it are outlined. Of the memory only
-    the slots that a head visits are drawn. A baseline shows its inputs and outputs alone.
+    The dashed line is where the answer begins; wrong bits of it are outlined, where there is room.
+    Of the memory only the slots that a head visits are drawn. A baseline shows its inputs and
+    outputs alone.
     """
     scored = trace.mask > 0
     targets, outputs = (
         np.where(scored[:, None], x, np.nan) for x in (trace.targets, trace.outputs)
     )
     wrong = np.argwhere(((trace.outputs > 0.5) != (trace.targets > 0.5)) & scored[:, None])
-    said = f"Outputs, {len(wrong)} wrong bits outlined" if len(wrong) else "Outputs"
+    visible = len(trace.inputs) <= OUTLINED
+    said = f"Outputs, {len(wrong)} wrong bits" + " outlined" * visible if len(wrong) else "Outputs"
     bits = trace.inputs.min() >= 0 and trace.inputs.max() <= 1
     reach = float(np.abs(trace.inputs).max())
 
     rows = [
         _Row(
-            2.2,
+            2.2 if max(trace.inputs.shape[1], trace.targets.shape[1]) > 1 else 1.1,
             [_Panel("Inputs", trace.inputs)],
             [_Panel("Targets", targets), _Panel(said, outputs)],
             _Look("channel", "Greys", (0.0, 1.0)),
@@ -144,7 +148,7 @@ def memory_figure(trace: Trace, title: str) -> Figure:
                 look = row.left_look if row.left_look and x == left[0] else row.look
                 image = _draw(axes, name, values, look, slots)
                 axes.axvline(answer, color=ACCENT, linewidth=1, linestyle=(0, (4, 3)))
-                if name == said:
+                if name == said and visible:
                     _outline(axes, wrong)
                 last = row is rows[-1] and i == len(panels) - 1
                 axes.tick_params(labelbottom=last)
@@ -197,6 +201,8 @@ def _draw(axes: Axes, title: str, values: Array, look: _Look, slots: Array) -> A
     axes.set_ylabel(look.ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    if values.shape[1] == 1:
+        axes.set_yticks([0])
     if look.ylabel == "slot":
 
         def name(row: float, _: object) -> str:
