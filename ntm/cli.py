@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from ntm.experiment.evaluate import Scores
+    from ntm.experiment.train import Watcher
 
 app = typer.Typer(
     add_completion=False,
@@ -84,6 +85,9 @@ def train(
     ] = None,
     threads: ThreadsOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write for TensorBoard, too: RUN/tensorboard.")
+    ] = False,
 ) -> None:
     """Train a model until it has solved its task. Ctrl-C saves; --resume goes on from there."""
     from rich.console import Console
@@ -96,6 +100,10 @@ def train(
     from ntm.experiment.train import train as train_run
     from ntm.machine.engine import use_threads
 
+    if tensorboard:
+        from ntm.tensorboard import TensorBoard, require
+
+        require()  # before anything is made
     use_threads(threads)
     given = list(settings or ())
     given += [f"seed={seed}"] if seed is not None else []
@@ -121,7 +129,11 @@ def train(
             console.print(f"{manifest['engine']} engine: {manifest['engine_reason']}")
 
         held.enter_context(stop)
-        watcher = held.enter_context(TrainingConsole(console, resolved.train.sequences, quiet))
+        watcher: Watcher = held.enter_context(
+            TrainingConsole(console, resolved.train.sequences, quiet)
+        )
+        if tensorboard:
+            watcher = held.enter_context(TensorBoard(directory, watcher))
         try:
             progress = train_run(directory, resolved, chosen, watcher, resume, stop.requested)
         except KeyboardInterrupt:  # the second one

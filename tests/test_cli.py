@@ -133,6 +133,33 @@ def test_runs_are_reported_and_what_is_broken_is_named(ntm: Terminal) -> None:
     assert ntm("report", "nowhere").code == 2
 
 
+def test_training_shows_in_tensorboard_once_for_each_step(
+    ntm: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    ntm("train", "small.yaml", "--quiet", "--tensorboard", "--set", "train.sequences=20")
+    further = ("--resume", "--set", "train.sequences=40")
+    ntm("train", "small.yaml", "--quiet", "--tensorboard", *further)
+    events = EventAccumulator(str(RUN / "tensorboard"))
+    events.Reload()
+    run = RunDir.open(RUN)
+    for group, file in (("training", run.metrics_file), ("validation", run.validation_file)):
+        found = {event.step: event.value for event in events.Scalars(f"{group}/bits")}
+        expected = {row["sequences"]: row["bits"] for row in run.rows(file)}
+        assert found == pytest.approx(expected, rel=1e-5)
+    pictures = events.Images("memory")
+    assert pictures
+    assert max(p.step for p in pictures) == run.load_best().state["sequences"]
+
+    monkeypatch.setattr("ntm.tensorboard.find_spec", lambda name: None)
+    missing = ntm("train", "small.yaml", "--tensorboard", "--run", "other")
+    assert missing.code == 2
+    assert "pip install 'ntm-suite[tensorboard]'" in missing.err
+    assert not Path("other").exists()
+
+
 def test_json_is_one_object_and_nothing_else(ntm: Terminal) -> None:
     ntm("train", "small.yaml", "--quiet")
     scored = ntm(

@@ -22,6 +22,9 @@ MAY_IMPORT = {
     "ntm.console": {"ntm.console"},
     "ntm.errors": set(),
     "ntm.cli": {"ntm", "configs", "controllers", "tasks"},
+    "ntm.tensorboard": {
+        "ntm.tensorboard", "ntm.experiment", "ntm.machine", "ntm.views", "ntm.errors",
+    },
     "ntm.interface": {"ntm", "controllers", "tasks"},
     "ntm.__init__": {"ntm", "tasks"},
 }  # fmt: skip

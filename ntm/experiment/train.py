@@ -254,11 +254,11 @@ def _validate(
     row = {"sequences": progress.sequences, "seconds": round(progress.seconds, 3)}
     row |= {name: scores[name] for name in ("bits", "floor", "bit_errors", "exact")}
     run.append(run.validation_file, row)
-    watcher.validated(row)
     progress.last_bits = above = scores["bits"] - scores["floor"]
     if progress.best_bits is None or above < progress.best_bits:
         progress.best_bits = above
         run.save_best(model.state_dict(), asdict(progress))
+    watcher.validated(row)
 
 
 def _report(run: RunDir, progress: Progress, lr: float) -> dict[str, float]:
