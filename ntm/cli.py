@@ -234,7 +234,7 @@ def plot(
     directory = RunDir.open(run)
     model, config = load_model(directory, slots=slots)
     longest = {} if settings else config.validation.task
-    task = with_settings(config.task, {**longest, **task_settings(settings or ())})
+    task = with_settings(config.task, {**longest, **task_settings(settings or ())}).scored()
     episode = task.sample(numpy_generator(seed, Stream.EVALUATION), 1)
     trace = record(model, episode)
     trace.save(directory.trace_file)
@@ -285,7 +285,14 @@ def report(
         raise NTMError(f"no run that has ended is there to report on:{problems}")
     sections = []
     for task, groups in results.group(found).items():
-        traces = {g.name: results.trace_of(g.median) for g in groups if g.median.has_memory}
+        traces = {}
+        for g in (g for g in groups if g.median.has_memory):
+            try:
+                traces[g.name] = results.trace_of(g.median)
+            except NTMError as error:
+                path = g.median.run.path
+                problem = f"no picture of its memory: {error}".replace(f"{path}/", "")
+                troubles.append(results.Trouble(path, problem))
         sections.append(view.section(task, groups, traces))
     count = f"{len(found)} run{'s' * (len(found) != 1)}"
     for path in view.write(out, sections, troubles, f"{count}, {results.versions(found)}"):

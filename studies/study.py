@@ -47,11 +47,12 @@ def options(settings: list[str]) -> list[str]:
 
 def known(run: RunDir, test: dict[str, Any]) -> Evaluation | None:
     """What a test has found already, if it has been done with these weights."""
-    best = run.load_best().state["sequences"]
-    for found in run.evaluations():
-        same = found.task == task_settings(test["set"]) and found.episodes == test["episodes"]
-        if same and found.seed == 0 and found.sequences == best:
-            return found
+    best, memory = run.load_best().state["sequences"], run.config().model.memory
+    slots = test.get("slots", memory.slots) if memory else None
+    asked = (task_settings(test["set"]), slots, test["episodes"], 0, best)
+    for e in run.evaluations():
+        if (e.task, e.slots, e.episodes, e.seed, e.sequences) == asked:
+            return e
     return None
 
 
@@ -97,7 +98,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         low, middle, high = (f"{f(values):,.{digits}f}" for f in (min, statistics.median, max))
         return f"{middle} ({low}-{high})"
 
-    tests = [key.removesuffix(": exact") for key in rows[0] if key.endswith(": exact")]
+    ends = dict.fromkeys(key for row in rows for key in row if key.endswith(": exact"))
+    tests = [key.removesuffix(": exact") for key in ends]
     heads = ["variant", "solved", "sequences", "seconds", "seconds in all"]
     heads += [f"{what} at {test}" for test in tests for what in ("bits", "exact")]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
@@ -110,9 +112,11 @@ def table(rows: list[dict[str, Any]]) -> str:
             for name in ("sequences", "seconds", "seconds in all")
         ]
         for test in tests:
-            cells.append(spread([float(row[f"{test}: bits"]) for row in mine], 3))
-            exact = [float(row[f"{test}: exact"]) for row in mine]
-            cells.append(f"{sum(share == 1 for share in exact)} of {len(mine)}")
+            done = [row for row in mine if row.get(f"{test}: bits")]
+            exact = [float(row[f"{test}: exact"]) for row in done]
+            bits = [float(row[f"{test}: bits"]) for row in done]
+            cells.append(spread(bits, 3) if bits else "-")
+            cells.append(f"{sum(share == 1 for share in exact)} of {len(done)}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -134,6 +138,7 @@ def main() -> None:
     if file.exists():
         with file.open() as stream:
             rows = {(row["variant"], row["seed"]): row for row in csv.DictReader(stream)}
+        rows = {key: row for key, row in rows.items() if key[0] in study["variants"]}
     failed = 0
     with ThreadPoolExecutor(given.workers) as pool:
         for job, future in [(job, pool.submit(one, *job)) for job in jobs]:

@@ -56,6 +56,10 @@ class Task(ABC):
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         """``batch`` sequences drawn with the generator."""
 
+    def scored(self) -> Task:
+        """The task without what only helps training: what validation and tests are on."""
+        return self
+
     def floor(self, episode: Episode) -> Tensor:
         """[B] bits that the best possible predictor still pays: 0 where targets are determined."""
         return torch.zeros(episode.mask.shape[1])

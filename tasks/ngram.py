@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Annotated, Literal
 
@@ -39,7 +40,8 @@ class NGram(Task):
     beta: parameters of the Beta distribution; 1/2, 1/2 is the paper's, and Jeffreys' prior.
     targets: ``drawn``, the bits themselves; or ``optimal``, the Bayes-optimal probability of a 1 at
         each step, which is what is known of the bit before it is drawn. The expected gradient is
-        the same; the luck of the draw, which is most of its noise, is gone. For training only.
+        the same; the luck of the draw, which is most of its noise, is gone. Only training has
+        them: validation and tests are always on the bits.
     """
 
     kind: Literal["ngram"] = "ngram"
@@ -77,6 +79,9 @@ class NGram(Task):
             np.ones(bits.shape, np.float32),
             length=length,
         )
+
+    def scored(self) -> NGram:
+        return dataclasses.replace(self, targets="drawn")
 
     def floor(self, episode: Episode) -> Tensor:
         """Bits that the Bayes-optimal predictor pays on these very sequences."""

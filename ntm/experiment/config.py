@@ -86,7 +86,8 @@ class ScheduleConfig:
 
     linear and cosine fall over the budget. A cooldown waits for the task to be understood: once
     validation is less than ``below`` bits above the floor, the step size falls linearly over
-    ``over`` sequences, and then the run ends, if it is solved; if not, the step size returns.
+    ``over`` sequences, and then the run ends, if some validation was below ``solved_bits``; if none
+    was, the step size returns.
     """
 
     kind: Literal["constant", "linear", "cosine", "cooldown"] = "constant"
@@ -154,6 +155,16 @@ class Config:
         return self
 
     @model_validator(mode="after")
+    def _cooldown_can_begin(self) -> Config:
+        below = self.train.schedule.below
+        if below is not None and below < self.train.solved_bits:
+            raise ValueError(
+                "train.schedule.below: a cooldown begins no later than the task is solved, so it "
+                f"should be at least train.solved_bits, {self.train.solved_bits:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _validation_fits(self) -> Config:
         with_settings(self.task, self.validation.task, "validation.task")
         return self
@@ -161,7 +172,7 @@ class Config:
     @property
     def validation_task(self) -> Task:
         """The task that validation draws from."""
-        return with_settings(self.task, self.validation.task, "validation.task")
+        return with_settings(self.task, self.validation.task, "validation.task").scored()
 
 
 _T = TypeVar("_T")

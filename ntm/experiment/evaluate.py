@@ -63,6 +63,7 @@ def evaluate(
     stream: Stream = Stream.EVALUATION,
 ) -> Scores:
     """Scores a model on episodes that depend on nothing but the task, their number and the seed."""
+    task = task.scored()
     device = next(model.parameters()).device
     at_once = max(1, min(PART, STATE_FLOATS // state_size(model)))
     parts: list[tuple[Episode, Tensor, Tensor, Tensor]] = []

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from ntm.errors import NTMError, UsageError
-from ntm.experiment.config import Config, to_dict
+from ntm.experiment.config import Config, to_dict, with_settings
 from ntm.experiment.models import load_model
 from ntm.experiment.rundir import Evaluation, RunDir
 from ntm.experiment.runs import flat
@@ -67,10 +68,14 @@ class Trouble(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but their seed."""
+    """Runs that differ in nothing but their seed.
+
+    details: what sets it apart from other groups of the same model, where there are some.
+    """
 
     name: str
     results: list[Result]
+    details: str = ""
 
     @property
     def final_bits(self) -> list[float]:
@@ -90,23 +95,33 @@ class Group:
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
     """The folders of runs among these paths and below them, each once."""
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():
             raise UsageError(f"{path}: no such folder")
         below = sorted(file.parent for file in path.rglob("config.yaml"))
         if not below:
             raise UsageError(f"{path}: no run here or below (a run's folder holds a config.yaml)")
-        found |= dict.fromkeys(below)
-    return list(found)
+        found = {**{folder.resolve(): folder for folder in below}, **found}
+    return sorted(found.values())
 
 
 def read_results(paths: Iterable[Path]) -> tuple[list[Result], list[Trouble]]:
-    """The runs that have ended, and those that are broken or have not: these spoil nothing."""
+    """The runs that have ended, and those that are broken or have not: these spoil nothing.
+
+    A run that stopped on numbers that are not finite counts, as one that has not solved its
+    task. Of two runs with the same config and seed, such as a copy, the first counts.
+    """
     results, troubles = [], []
+    seen: dict[str, Path] = {}
     for path in paths:
         try:
-            results.append(_read(RunDir.open(path)))
+            result = _read(RunDir.open(path))
+            key = repr(sorted(flat(to_dict(result.config)).items(), key=str))
+            if key in seen:
+                raise NTMError(f"has the config and the seed of {seen[key]}")
+            seen[key] = path
+            results.append(result)
         except NTMError as error:
             problem = " ".join(str(error).split()).replace(f"{path}/", "").replace(f"{path}: ", "")
             troubles.append(Trouble(path, problem))
@@ -116,7 +131,7 @@ def read_results(paths: Iterable[Path]) -> tuple[list[Result], list[Trouble]]:
 def _read(run: RunDir) -> Result:
     config, manifest = run.config(), run.manifest()
     status = manifest.get("status", "unknown")
-    if status not in ("solved", "budget"):
+    if status not in ("solved", "budget", "failed"):
         raise NTMError(f"has not ended: its status is {status}")
     validation = run.rows(run.validation_file)
     needed = {"sequences", "seconds", "bits", "floor", "exact"}
@@ -124,9 +139,23 @@ def _read(run: RunDir) -> Result:
         raise NTMError(f"{run.validation_file}: holds no whole row of validation")
     if not all(math.isfinite(value) for row in validation for value in row.values()):
         raise NTMError(f"{run.validation_file}: holds a number that is not finite")
-    best = min(validation, key=lambda row: row["bits"] - row["floor"])["sequences"]
-    evaluations = [e for e in run.evaluations() if e.sequences == best]
-    return Result(run, config, manifest, validation, evaluations)
+    result = Result(run, config, manifest, validation, [])
+    return replace(result, evaluations=_usable(result, run.evaluations()))
+
+
+def _usable(result: Result, evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+    """Those of the weights that the run has now; of two of the same test, that of more episodes."""
+    found: dict[str, Evaluation] = {}
+    for e in evaluations:
+        if e.sequences != result.best["sequences"] or not math.isfinite(e.bits - e.floor):
+            continue
+        with_settings(result.config.task, e.task)  # names what the task does not have
+        if not all({"bits", "floor"} < set(row) for row in e.conditions):
+            raise NTMError(f"{result.run.evaluations_file}: a condition has no bits")
+        key = repr((sorted(e.task.items(), key=str), e.slots))
+        if key not in found or found[key].episodes < e.episodes:
+            found[key] = e
+    return list(found.values())
 
 
 def group(results: Iterable[Result]) -> dict[str, list[Group]]:
@@ -141,8 +170,10 @@ def group(results: Iterable[Result]) -> dict[str, list[Group]]:
 
 
 def _named(groups: list[list[Result]]) -> list[Group]:
+    """Groups of the same model get letters, and the settings in which they differ as details."""
     settings = [flat(to_dict(results[0].config)) for results in groups]
     names = [model_name(results[0].config) for results in groups]
+    letters = {name: iter(ascii_uppercase + 1000 * "Z") for name in names}
     named = []
     for name, mine, results in zip(names, settings, groups, strict=True):
         same = [other for n, other in zip(names, settings, strict=True) if n == name]
@@ -153,8 +184,32 @@ def _named(groups: list[list[Result]]) -> list[Group]:
         )
         details = ", ".join(f"{key}={mine.get(key)}" for key in keys)
         by_seed = sorted(results, key=lambda result: result.config.seed)
-        named.append(Group(f"{name} ({details})" if details else name, by_seed))
+        label = f"{name} [{next(letters[name])}]" if details else name
+        named.append(Group(label, by_seed, details))
     return sorted(named, key=lambda g: g.name)
+
+
+def unlike(groups: Iterable[Group]) -> dict[str, list[Any]]:
+    """Settings that decide when a run is solved, or what its validation means, where they differ.
+
+    Also how often runs are validated and how long they may take, which bound what can be seen.
+    """
+    found: dict[str, list[Any]] = {}
+    for g in groups:
+        config = to_dict(g.results[0].config)
+        task = {**config["task"], **config["validation"]["task"]}
+        task.pop("targets", None)
+        terms = {
+            "validation.task": task,
+            "validation.episodes": config["validation"]["episodes"],
+            "validation.every": config["validation"]["every"],
+            "train.solved_bits": config["train"]["solved_bits"],
+            "train.sequences": config["train"]["sequences"],
+        }
+        for key, value in terms.items():
+            if value not in found.setdefault(key, []):
+                found[key].append(value)
+    return {key: values for key, values in found.items() if len(values) > 1}
 
 
 def trace_of(result: Result) -> Trace:
@@ -168,7 +223,8 @@ def versions(results: Iterable[Result]) -> str:
     """With what the runs were made, in a few words."""
     found: dict[str, None] = {}
     for result in results:
-        for name, version in result.manifest.get("versions", {}).items():
+        named = result.manifest.get("versions")
+        for name, version in (named if isinstance(named, dict) else {}).items():
             found[f"{name} {version}"] = None
     return ", ".join(found)
 
@@ -206,9 +262,14 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(float(middle), float(low), float(high))
 
 
+#: With fewer seeds no interval that a bootstrap can give covers 95%: of n values it reaches from
+#: the least to the most at the furthest, which hold the median with a probability of 1 - 2^(1 - n).
+ENOUGH = 6
+
+
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """A 95% bootstrap interval of the median; None for fewer than three values."""
-    if len(values) < 3:
+    """A 95% bootstrap interval of the median; None for too few values to have one."""
+    if len(values) < ENOUGH:
         return None
     if len(set(values)) == 1:
         return values[0], values[0]
@@ -224,9 +285,8 @@ class Comparison(NamedTuple):
     """Two groups of seeds, A and B, on the same score, of which less is better."""
 
     better: float  # probability that a seed of A scores less than one of B; ties count half
-    low: float  # the 95% bootstrap interval of that
-    high: float
-    p_value: float  # of the Mann-Whitney U test, two-sided
+    interval: tuple[float, float] | None  # the 95% bootstrap interval of that, if it has one
+    p_value: float  # of the Mann-Whitney U test by permutation, two-sided, for this pair alone
 
 
 def compare(a: Sequence[float], b: Sequence[float]) -> Comparison | None:
@@ -241,18 +301,25 @@ def compare(a: Sequence[float], b: Sequence[float]) -> Comparison | None:
         same = x[..., :, None] == y[..., None, :]
         return (less + same / 2).mean(axis=(-2, -1))
 
-    x, y = np.asarray(a, float), np.asarray(b, float)
+    # Ranks carry all that is asked for, and an infinite value is one like others.
+    ranks = stats.rankdata([*a, *b])
+    x, y = ranks[: len(a)], ranks[len(a) :]
     estimate = float(share(x, y))
-    test = stats.mannwhitneyu(x, y, method="auto")
-    if estimate in (0.0, 1.0):  # every resample says the same: no interval can be had from them
-        low = high = estimate
-    else:
+    by_permutation = stats.PermutationMethod(rng=np.random.default_rng(SEED))
+    p_value = (
+        1.0
+        if len(set(ranks)) == 1
+        else float(stats.mannwhitneyu(x, y, method=by_permutation).pvalue)
+    )
+    interval = None
+    # Where one group is always ahead, every resample says so: that is no interval.
+    if min(len(a), len(b)) >= ENOUGH and 0 < estimate < 1:
         found = stats.bootstrap(
             (x, y), share, n_resamples=RESAMPLES, method="percentile", vectorized=True,
             paired=False, rng=np.random.default_rng(SEED),
-        )  # fmt: skip
-        low, high = found.confidence_interval
-    return Comparison(estimate, float(low), float(high), float(test.pvalue))
+        ).confidence_interval  # fmt: skip
+        interval = float(found.low), float(found.high)
+    return Comparison(estimate, interval, p_value)
 
 
 def effort(result: Result, metric: str = "sequences") -> float:

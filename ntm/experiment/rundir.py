@@ -37,7 +37,7 @@ class Checkpoint(NamedTuple):
 class Evaluation:
     """Scores of a run on fixed episodes: means over them, in all and for each condition."""
 
-    task: dict[str, Any]  # the settings of the task that differ from training's
+    task: dict[str, Any]  # the settings of the task that were given: {} as it was trained
     slots: int | None
     episodes: int
     seed: int  # of the episodes
@@ -224,7 +224,7 @@ class RunDir:
             return [_EVALUATION.validate_python(entry) for entry in data]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             problem = str(error).splitlines()[0]
             raise NTMError(f"{self.evaluations_file}: cannot be read: {problem}") from None
 

@@ -78,6 +78,8 @@ def train(
         if _is_over(config, progress):
             progress.status = "solved"
             return progress
+        if _cooled(config, progress):  # but not solved by what solved means now
+            progress.cooling = None
     else:
         _save(run, model, optimizer, rng.bit_generator.state, progress)
     started = time.perf_counter() - progress.seconds

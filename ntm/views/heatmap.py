@@ -24,7 +24,7 @@ def by_condition(tables: Sequence[Sequence[dict[str, float]]], title: str) -> Fi
 
     One condition becomes bars; of two, such as length and repeats, the first is across.
     """
-    names = [name for name in tables[0][0] if name not in _SCORES]
+    names = conditions_of(tables[0])
     found: dict[tuple[float, ...], list[float]] = {}
     for table in tables:
         for row in table:
@@ -59,6 +59,11 @@ def by_condition(tables: Sequence[Sequence[dict[str, float]]], title: str) -> Fi
     return figure
 
 
+def conditions_of(table: Sequence[dict[str, float]]) -> list[str]:
+    """The names of the conditions by which a score is broken down."""
+    return [name for name in table[0] if name not in _SCORES]
+
+
 _SCORES = {"episodes", "bits", "floor", "bit_errors", "exact"}
 
 
@@ -88,8 +93,11 @@ def pairwise(
     for a, b, found in comparisons:
         i, j = names.index(a), names.index(b)
         better[i, j], better[j, i] = found.better, 1 - found.better
-        text[i][j] = f"{found.better:.0%}\n{found.low:.0%}\N{EN DASH}{found.high:.0%}"
-        text[j][i] = f"{1 - found.better:.0%}\n{1 - found.high:.0%}\N{EN DASH}{1 - found.low:.0%}"
+        text[i][j], text[j][i] = f"{found.better:.0%}", f"{1 - found.better:.0%}"
+        if found.interval is not None:
+            low, high = found.interval
+            text[i][j] += f"\n{low:.0%}\N{EN DASH}{high:.0%}"
+            text[j][i] += f"\n{1 - high:.0%}\N{EN DASH}{1 - low:.0%}"
     figure = Figure(figsize=(3.2 + 1.15 * n, 1.6 + 0.6 * n), layout="constrained")
     axes = figure.add_subplot()
     colours = matplotlib.colormaps["PuOr"].with_extremes(bad=PALE)
@@ -98,7 +106,7 @@ def pairwise(
         for j in range(n):
             axes.text(j, i, text[i][j], ha="center", va="center", fontsize=8)
     axes.set_xticks(range(n), [_wrapped(name) for name in names], fontsize=8)
-    axes.set_yticks(range(n), names, fontsize=9)
+    axes.set_yticks(range(n), [_wrapped(name, 22) for name in names], fontsize=9)
     axes.tick_params(length=0)
     axes.set_title(title, fontsize=12, fontweight="bold")
     axes.spines[:].set_visible(False)

@@ -27,11 +27,13 @@ from ntm.experiment.results import (
     effort,
     median_interval,
     spread,
+    unlike,
 )
+from ntm.experiment.rundir import Evaluation
 from ntm.machine.trace import Trace
 from ntm.views import paper
 from ntm.views.comparison import Curve, Point, generalisation, learning_curves
-from ntm.views.heatmap import by_condition, pairwise
+from ntm.views.heatmap import by_condition, conditions_of, pairwise
 from ntm.views.plots import STYLE, memory_figure
 
 
@@ -67,15 +69,16 @@ class Section(NamedTuple):
 def section(task: str, groups: list[Group], traces: dict[str, Trace]) -> Section:
     """One task's part. ``traces``: an episode of the median seed, by the name of its group."""
     label = task.replace("_", " ")
+    comparisons = _comparisons(groups)
     return Section(
         task=task,
-        summary=[_summary(group) for group in groups],
+        summary=[*map(_summary, groups), *_terms(groups)],
         heads=_heads(groups),
         rows=[_row(group, _tests(groups)) for group in groups],
         runs=[_record(task, g.name, r) for g in groups for r in g.results],
-        pictures=_pictures(task, label, groups, traces),
+        pictures=_pictures(task, label, groups, traces, comparisons),
         paper=paper.LEARNING.get(task, []),
-        comparisons=_comparisons(groups),
+        comparisons=comparisons,
         commands=[
             (g.name, [r.manifest.get("command", "unknown") for r in g.results]) for g in groups
         ],
@@ -108,7 +111,7 @@ def write(
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """So many significant digits, with commas, no exponent."""
+    """So many significant digits, with commas."""
     if value is None or math.isnan(value):
         return "\N{EN DASH}"
     if math.isinf(value):
@@ -147,7 +150,19 @@ def _summary(group: Group) -> str:
         text += f", after {number(median.median)} sequences in the median of those"
     final = spread(group.final_bits)
     assert final is not None
-    return f"{text}; best validation {number(final.median)} bits above the best possible."
+    text += f"; best validation {number(final.median)} bits above the best possible."
+    failed = sum(result.manifest["status"] == "failed" for result in group.results)
+    text += f" {failed} stopped on numbers that are not finite." if failed else ""
+    return f"{text} Settings: {group.details}." if group.details else text
+
+
+def _terms(groups: Sequence[Group]) -> list[str]:
+    """What must be known before these groups are compared."""
+    found = unlike(groups)
+    if not found:
+        return []
+    each = [f"{key} ({', '.join(map(str, values))})" for key, values in found.items()]
+    return [f"Not on the same terms: {'; '.join(each)}."]
 
 
 def _tests(groups: Sequence[Group]) -> list[tuple[str, str]]:
@@ -157,13 +172,18 @@ def _tests(groups: Sequence[Group]) -> list[tuple[str, str]]:
         for result in group.results:
             for e in result.evaluations:
                 if e.task:
-                    size = tuple(str(v).rjust(12) for v in e.task.values())
-                    found[_test(e.task)] = (sorted(e.task), size)
+                    size = tuple(str(v).rjust(12) for _, v in sorted(e.task.items()))
+                    found[_test(e, result)] = (sorted(e.task), size)
     return [(test, f"bits at {test}") for test in sorted(found, key=lambda test: found[test])]
 
 
-def _test(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in settings.items())
+def _test(e: Evaluation, result: Result) -> str:
+    """What was tested; the memory, too, where it is not that of training."""
+    words = [f"{key} {value}" for key, value in sorted(e.task.items())]
+    memory = result.config.model.memory
+    if memory is not None and e.slots != memory.slots:
+        words.append(f"{e.slots} slots")
+    return ", ".join(words)
 
 
 def _heads(groups: Sequence[Group]) -> list[tuple[str, str]]:
@@ -176,9 +196,9 @@ def _heads(groups: Sequence[Group]) -> list[tuple[str, str]]:
         ("solved", "Seeds whose validation fell below solved_bits above the floor."),
         ("sequences to solved", "Median of the seeds that solved, with quartiles."),
         ("seconds to solved", "The same in seconds, validation included."),
-        ("final bits", "Best validation per sequence: median, with a 95% bootstrap interval."),
+        ("final bits", "Best validation: median; from six seeds on a 95% bootstrap interval."),
         ("above best possible", "The same, less what the best possible predictor pays."),
-        ("exact", "Share of validation sequences without a wrong bit, in the median seed."),
+        ("exact", "Share of validation sequences without a wrong bit: median of the seeds."),
     ]
     heads += [
         (name, "Bits above the best possible: median, with quartiles.")
@@ -211,16 +231,26 @@ def _row(group: Group, tests: list[tuple[str, str]]) -> list[Cell]:
         _spread([effort(result, "seconds") for result in solved]),
         Cell(text, middle),
         Cell(number(above), above),
-        Cell(f"{exact:.1%}", -exact),
+        Cell(_share(exact), -exact),
     ]
     for test, _ in tests:
-        values = [e.bits - e.floor for r in results for e in r.evaluations if _test(e.task) == test]
+        values = [
+            e.bits - e.floor
+            for r in results
+            for e in r.evaluations
+            if e.task and _test(e, r) == test
+        ]
         cells.append(_spread(values))
     ends = [result.validation[-1] for result in results]
     cells.append(_spread([end["sequences"] / max(end["seconds"], 1e-9) for end in ends]))
-    memory = [r.manifest["peak_memory_mib"] for r in results if "peak_memory_mib" in r.manifest]
-    cells.append(_spread(memory))
+    memory = [r.manifest.get("peak_memory_mib") for r in results]
+    cells.append(_spread([m for m in memory if isinstance(m, int | float)]))
     return cells
+
+
+def _share(value: float) -> str:
+    """A percentage that says 100 only of all."""
+    return "100%" if value == 1 else f"{min(value, 0.9999):.2%}"
 
 
 def _count(value: Any) -> Cell:
@@ -228,10 +258,19 @@ def _count(value: Any) -> Cell:
 
 
 def _comparisons(groups: Sequence[Group]) -> list[tuple[str, str, Comparison]]:
-    """Each pair once, by what it took until solved, or by bits where nothing was solved."""
+    """Each pair once, by what it took until solved, or by bits where nothing was solved.
+
+    Only where solved means the same for both, on the same episodes.
+    """
     found = []
     for i, a in enumerate(groups):
         for b in groups[i + 1 :]:
+            if unlike([a, b]).keys() & {
+                "validation.task",
+                "validation.episodes",
+                "train.solved_bits",
+            }:
+                continue
             if any(map(_solved, (a, b))):
                 scores = [[effort(r) for r in g.results] for g in (a, b)]
             else:
@@ -245,8 +284,9 @@ def _comparisons(groups: Sequence[Group]) -> list[tuple[str, str, Comparison]]:
 
 
 def _pictures(
-    task: str, label: str, groups: Sequence[Group], traces: dict[str, Trace]
-) -> list[Picture]:
+    task: str, label: str, groups: Sequence[Group], traces: dict[str, Trace],
+    comparisons: Sequence[tuple[str, str, Comparison]],
+) -> list[Picture]:  # fmt: skip
     solved_bits = max(r.config.train.solved_bits for g in groups for r in g.results)
     pictures = []
     for metric, xlabel in (("sequences", "sequences seen"), ("seconds", "seconds")):
@@ -273,8 +313,7 @@ def _pictures(
     pictures += _sizes(task, label, groups)
     for n, group in enumerate(groups):
         pictures += _conditions(task, n, group)
-    comparisons = _comparisons(groups)
-    if len(groups) > 1 and comparisons:
+    if comparisons:
         figure = pairwise([g.name for g in groups], comparisons, f"{label}: who is better")
         caption = (
             "How likely a seed of the row needs less than a seed of the column (95% interval)."
@@ -294,11 +333,14 @@ def _sizes(task: str, label: str, groups: Sequence[Group]) -> list[Picture]:
     tested: dict[str, dict[str, dict[float, list[float]]]] = {}
     for g in groups:
         for r in g.results:
-            for e in r.evaluations:
+            largest: dict[tuple[str, int], Evaluation] = {}  # of two memories the larger
+            for e in sorted(r.evaluations, key=lambda e: e.slots or 0):
                 for key, value in e.task.items():
                     if len(e.task) == 1 and isinstance(value, int):
-                        sizes = tested.setdefault(key, {}).setdefault(g.name, {})
-                        sizes.setdefault(float(value), []).append(e.bits - e.floor)
+                        largest[key, value] = e
+            for (key, value), e in largest.items():
+                sizes = tested.setdefault(key, {}).setdefault(g.name, {})
+                sizes.setdefault(float(value), []).append(e.bits - e.floor)
     for key, by_model in tested.items():
         if max(map(len, by_model.values())) < 2:
             continue
@@ -321,7 +363,7 @@ def _sizes(task: str, label: str, groups: Sequence[Group]) -> list[Picture]:
 def _conditions(task: str, n: int, group: Group) -> list[Picture]:
     """The score by condition, over the seeds that were evaluated on what they were trained on."""
     tables = [e.conditions for r in group.results for e in r.evaluations if not e.task]
-    if not tables or len(tables[0]) < 2:
+    if not tables or len(tables[0]) < 2 or not conditions_of(tables[0]):
         return []
     figure = by_condition(tables, f"{task.replace('_', ' ')}: {group.name}")
     caption = f"{group.name}: bits by condition, mean of {len(tables)} seeds."
@@ -355,6 +397,7 @@ def _render(
     )
     environment.filters["number"] = number
     environment.filters["markdown"] = markdown
+    environment.filters["line"] = line
     return environment.get_template(template).render(
         sections=sections, troubles=troubles, versions=versions, shown=shown, today=date.today()
     )
@@ -362,8 +405,13 @@ def _render(
 
 def markdown(text: object) -> str:
     """Text that means nothing else in Markdown, nor in the HTML that it may become."""
-    escaped = str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{c}" if c in "\\|`*_[]#" else c for c in escaped).replace("\n", " ")
+    escaped = line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{c}" if c in "\\|`*_[]#" else c for c in escaped)
+
+
+def line(text: object) -> str:
+    """Text without any line break."""
+    return " ".join(str(text).splitlines())
 
 
 def _table(sections: Sequence[Section]) -> str:
@@ -371,10 +419,11 @@ def _table(sections: Sequence[Section]) -> str:
     rows = [row for part in sections for row in part.runs]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([_plain(name) for name in columns])
     for row in rows:
-        writer.writerow({k: _plain(v) if isinstance(v, str) else v for k, v in row.items()})
+        values = [row.get(name, "") for name in columns]
+        writer.writerow([_plain(v) if isinstance(v, str) else v for v in values])
     return stream.getvalue()
 
 
@@ -389,11 +438,12 @@ def _record(task: str, model: str, result: Result) -> dict[str, Any]:
     row |= {name: best[name] for name in ("bits", "floor", "exact")}
     row["peak_memory_mib"] = manifest.get("peak_memory_mib", "")
     for e in result.evaluations:
-        label = _test(e.task) or "as trained"
+        label = _test(e, result) or "as trained"
         row |= {f"{label}: bits": e.bits, f"{label}: floor": e.floor, f"{label}: exact": e.exact}
     return row
 
 
 def _plain(text: str) -> str:
     """A cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+    text = line(text)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text

@@ -20,6 +20,7 @@ from ntm.experiment.results import (
     read_results,
     spread,
     trace_of,
+    unlike,
 )
 from ntm.experiment.rundir import RunDir
 from tests.experiment.small import new_run, small_config
@@ -103,8 +104,10 @@ def test_runs_are_grouped_by_all_but_their_seed(tmp_path: Path) -> None:
     made(tmp_path / "b", 2, [1])
     made(tmp_path / "a", 1, [1, 0.1])
     other = small_config(seed=1, train={"solved_bits": 0.5, "batch": 2})
-    gru = small_config(model={"controller": {"kind": "gru", "size": 6, "layers": 2}})
-    alone = small_config(model={"memory": None})
+    solved = {"solved_bits": 0.5}
+    layers = {"kind": "gru", "size": 6, "layers": 2}
+    gru = small_config(model={"controller": layers}, train=solved)
+    alone = small_config(model={"memory": None}, train=solved)
     for name, config in (("c", other), ("d", gru), ("e", alone)):
         run = new_run(tmp_path / name, config)
         shutil.copy(tmp_path / "a" / "eval.csv", run.validation_file)
@@ -114,9 +117,20 @@ def test_runs_are_grouped_by_all_but_their_seed(tmp_path: Path) -> None:
     assert {g.name: [r.config.seed for r in g.results] for g in groups} == {
         "LSTM 11": [1],
         "NTM with GRU 2\N{MULTIPLICATION SIGN}6": [1],
-        "NTM with LSTM 11 (train.batch=3)": [1, 2],
-        "NTM with LSTM 11 (train.batch=2)": [1],
+        "NTM with LSTM 11 [A]": [1, 2],
+        "NTM with LSTM 11 [B]": [1],
     }
+    assert [g.details for g in groups] == ["", "", "train.batch=3", "train.batch=2"]
+    assert unlike(groups) == {}
+    slower = small_config(train={"solved_bits": 0.1}, validation={"every": 30, "episodes": 4})
+    run = new_run(tmp_path / "f", slower)
+    shutil.copy(tmp_path / "a" / "eval.csv", run.validation_file)
+    run.update_manifest(status="failed")
+    results, _ = read_results(find_runs([tmp_path]))
+    terms = unlike(group(results)["copy"])
+    assert {key: set(values) for key, values in terms.items()} == {
+        "train.solved_bits": {0.5, 0.1}, "validation.every": {15, 30},
+    }  # fmt: skip
     heads = small_config(model={"memory": {"slots": 5, "width": 3, "write_heads": 2}})
     assert model_name(heads) == "NTM with LSTM 11, 1+2 heads"
 
@@ -153,15 +167,17 @@ def test_quartiles() -> None:
 
 
 def test_the_interval_of_a_median_covers_it_as_often_as_it_says() -> None:
-    """Over 60 samples of 15 from a normal distribution of median 0."""
+    """Over 60 samples of 15 from a normal distribution; and it is no wider than need be."""
     import numpy as np
 
     rng = np.random.default_rng(1)
     intervals = [median_interval(rng.normal(size=15).tolist()) for _ in range(60)]
     covered = sum(i is not None and i[0] <= 0 <= i[1] for i in intervals)
     assert 50 <= covered <= 60
-    assert median_interval([1, 2]) is None
-    assert median_interval([2, 2, 2]) == (2, 2)
+    widths = [i[1] - i[0] for i in intervals if i is not None]
+    assert 0.8 < sum(widths) / 60 < 1.6  # the median's deviation is 1.25 / sqrt(15), four of them
+    assert median_interval([1, 2, 3, 4, 5]) is None
+    assert median_interval([2] * 6) == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +190,7 @@ def test_the_probability_of_improvement_counts_pairs(a: list[float], b: list[flo
     found = compare(a, b)
     assert found is not None
     assert found.better == pytest.approx(expected)
-    assert 0 <= found.low <= found.better <= found.high <= 1
+    assert found.interval is None  # of so few seeds there is none
     turned = compare(b, a)
     assert turned is not None
     assert turned.better == pytest.approx(1 - expected)
@@ -184,6 +200,53 @@ def test_the_probability_of_improvement_counts_pairs(a: list[float], b: list[flo
 def test_what_is_always_better_has_a_small_p_and_too_few_seeds_have_none() -> None:
     found = compare([1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11])
     assert found is not None
-    assert (found.better, found.low, found.high) == (1, 1, 1)
+    assert (found.better, found.interval) == (1, None)
     assert found.p_value == pytest.approx(2 / math.comb(11, 5))  # exact
     assert compare([1, 2], [3, 4, 5]) is None
+
+
+def test_the_p_of_ties_is_exact() -> None:
+    """Three against three: the most unlikely of 20 ways has a probability of 1 in 10, two-sided."""
+    found = compare([math.inf] * 3, [5, 5, 5])
+    assert found is not None
+    assert found.p_value == pytest.approx(0.1)
+    alike = compare([5, 5, 5], [5, 5, 5])
+    assert alike is not None
+    assert (alike.better, alike.p_value) == (0.5, 1)
+
+
+def test_an_interval_holds_what_it_should() -> None:
+    a, b = [1, 2, 3, 7, 8, 9], [4, 5, 6, 10, 11, 12]
+    found = compare(a, b)
+    assert found is not None
+    assert found.interval is not None
+    low, high = found.interval
+    assert 0.2 < low < found.better < high <= 1
+
+
+def test_a_run_counts_once(tmp_path: Path) -> None:
+    made(tmp_path / "a", 1, [1])
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    paths = find_runs([tmp_path, tmp_path / "a", tmp_path / "." / "a"])
+    assert [path.name for path in paths] == ["a", "copy"]
+    results, (trouble,) = read_results(paths)
+    assert len(results) == 1
+    assert "has the config and the seed of" in trouble.problem
+
+
+def test_of_two_evaluations_of_the_same_test_that_of_more_episodes_counts(tmp_path: Path) -> None:
+    run = made(tmp_path / "a", 1, [4, 0.4])
+    entry = {
+        "task": {"length": 9}, "slots": 9, "sequences": 200, "floor": 0.0, "bit_errors": 0.5,
+        "exact": 0.5, "conditions": [],
+    }  # fmt: skip
+    kept = [(5, 0, 1.0), (50, 0, 2.0), (5, 1, 3.0)]
+    entries = [{**entry, "episodes": n, "seed": seed, "bits": bits} for n, seed, bits in kept]
+    run.evaluations_file.write_text(json.dumps([*entries, {**entries[0], "slots": 20}]))
+    (result,), _ = read_results([run.path])
+    assert [(e.slots, e.bits) for e in result.evaluations] == [(9, 2.0), (20, 1.0)]
+
+    for wrong in ({"lenght": 9}, {"width": 4}):
+        run.evaluations_file.write_text(json.dumps([{**entries[0], "task": wrong}]))
+        _, (trouble,) = read_results([run.path])
+        assert "task" in trouble.problem

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -387,6 +387,16 @@ def test_the_step_size_warms_up_and_decays(kind: str, half: float) -> None:
     assert min(after) >= 0.05
 
 
+class Scripted:
+    """Stands in for the scores of validation."""
+
+    def __init__(self, bits: Iterator[float]) -> None:
+        self.bits = bits
+
+    def summary(self) -> dict[str, float]:
+        return {"bits": next(self.bits), "floor": 0.0, "bit_errors": 0.0, "exact": 0.0}
+
+
 def cooled_run(path: Path, monkeypatch: pytest.MonkeyPatch, bits: list[float]) -> RunDir:
     """A run whose validations come out as told, 10 sequences apart; a cooldown takes 20."""
     import ntm.experiment.train as module
@@ -402,13 +412,8 @@ def cooled_run(path: Path, monkeypatch: pytest.MonkeyPatch, bits: list[float]) -
         },
         validation={"every": 10, "episodes": 1},
     )
-    scripted = iter(bits)
-
-    class Scripted:
-        def summary(self) -> dict[str, float]:
-            return {"bits": next(scripted), "floor": 0.0, "bit_errors": 0.0, "exact": 0.0}
-
-    monkeypatch.setattr(module, "evaluate", lambda *_: Scripted())
+    scripted = Scripted(iter(bits))
+    monkeypatch.setattr(module, "evaluate", lambda *_: scripted)
     run = new_run(path, config)
     train(run, config, CPU, Watch())
     return run
@@ -435,9 +440,24 @@ def test_a_cooldown_that_solves_nothing_gives_the_step_size_back(
     assert run.load_best().state["sequences"] == 70
 
 
+def test_a_cooldown_that_has_ended_is_over_when_the_run_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Solved, but not by what solved means now: the step size comes back at once."""
+    run = cooled_run(tmp_path / "run", monkeypatch, [9, 1.5, 0.4, 0.7])
+    run, config, _ = continue_run(
+        run.path, ["train.solved_bits=0.01"], run.config(), CPU, "ntm train --resume"
+    )
+    monkeypatch.setattr("ntm.experiment.train.evaluate", lambda *_: Scripted(iter([9] * 9)))
+    train(run, config, CPU, Watch(), resume=True)
+    lr = [row["lr"] for row in run.rows(run.metrics_file)][8:]
+    assert lr[:2] == [0.25, 0.25]
+
+
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [
+        ({"kind": "cooldown", "over": 5, "below": 0.01}, "should be at least train.solved_bits"),
         ({"kind": "cooldown", "over": 5}, "schedule.below: is missing for the kind cooldown"),
         ({"kind": "cooldown", "below": 5}, "schedule.over: is missing for the kind cooldown"),
         ({"kind": "linear", "over": 5}, "schedule.over: belongs to the kind cooldown"),
