@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from ntm.experiment.config import load_config
-from ntm.experiment.rundir import RunDir
+from ntm.experiment.results import find_runs, read_results
 from ntm.views.comparison import Curve, Point, generalisation, learning_curves
 from ntm.views.plots import save
 
@@ -24,24 +24,22 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "studies" / "results"
 
 
-def curve(run: RunDir) -> Curve:
-    rows = run.rows(run.validation_file)
-    x = np.array([row["sequences"] for row in rows])
-    return Curve(x, np.array([row["bits"] - row["floor"] for row in rows]))
+def curves_of(folder: Path) -> list[Curve]:
+    """Validation of every run of a variant that has ended."""
+    results, _ = read_results(find_runs([folder])) if folder.is_dir() else ([], [])
+    return [
+        Curve(np.array([row["sequences"] for row in r.validation]), np.array(r.curve))
+        for r in results
+    ]
 
 
 def main() -> None:
     file = Path(sys.argv[1])
     study, name = yaml.safe_load(file.read_text()), file.stem
     title, about = name.replace("_", " "), study.get("sizes")
-    runs = {
-        variant: [
-            RunDir.open(path.parent)
-            for path in sorted((ROOT / "runs/studies" / name / variant).glob("seed-*/eval.csv"))
-        ]
-        for variant in study["variants"]
-    }
-    curves = {variant: [curve(run) for run in found] for variant, found in runs.items() if found}
+    folder = ROOT / "runs" / "studies" / name
+    found = {variant: curves_of(folder / variant) for variant in study["variants"]}
+    curves = {variant: each for variant, each in found.items() if each}
     solved = load_config(study["config"]).train.solved_bits  # of the first, where they differ
     save(learning_curves(curves, title, solved_bits=solved), RESULTS / f"{name}.png")
     if about is None:

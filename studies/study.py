@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from ntm.experiment.config import task_settings
+from ntm.experiment.results import read_results
 from ntm.experiment.rundir import Evaluation, RunDir
 
 ROOT = Path(__file__).parents[1]
@@ -79,12 +80,10 @@ def one(study: dict[str, Any], name: str, variant: str, seed: int) -> dict[str, 
         results[label] = found
     row: dict[str, Any] = {"variant": variant, "seed": seed, "status": status}
     row |= {"sequences": "", "seconds": ""}  # until validation was first below solved_bits
-    validations = run.rows(run.validation_file)
-    for validation in validations:
-        if validation["bits"] - validation["floor"] < run.config().train.solved_bits:
-            row |= {name: f"{validation[name]:.0f}" for name in ("sequences", "seconds")}
-            break
-    row |= {f"{name} in all": f"{validations[-1][name]:.0f}" for name in ("sequences", "seconds")}
+    ((trained,), _) = read_results([run.path])
+    for end, at in (("", trained.solved), (" in all", trained.validation[-1])):
+        if at is not None:
+            row |= {f"{name}{end}": f"{at[name]:.0f}" for name in ("sequences", "seconds")}
     for label, result in results.items():
         row[f"{label}: bits"] = f"{result.bits - result.floor:.4f}"
         row[f"{label}: exact"] = f"{result.exact:.3f}"

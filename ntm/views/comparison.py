@@ -46,7 +46,8 @@ def learning_curves(
     """Bits above the best possible while training: a median and a band for each group of seeds.
 
     The band holds the middle half of the seeds, and a thin line is one seed. A seed that has
-    stopped keeps the bits with which it stopped, and its end is marked.
+    stopped keeps the bits with which it stopped, and its end is marked. Where one group takes more
+    than ten times as long as another, the axis is logarithmic.
     """
     figure = Figure(figsize=(7.5, 4.4), layout="constrained")
     axes = figure.add_subplot()
@@ -65,7 +66,11 @@ def learning_curves(
     _mark(axes, points)
     axes.set_yscale("log")
     axes.set_ylim(bottom=LOWEST)
-    axes.set_xlim(left=0)
+    ends = [max(curve.x[-1] for curve in curves) for curves in groups.values()]
+    if max(ends) > 10 * min(ends):  # or what is quick would be a line at the edge
+        axes.set_xscale("log")
+    else:
+        axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     axes.set_xlabel(xlabel)
     axes.set_ylabel("bits per sequence, above the best possible")

@@ -49,6 +49,12 @@ def test_the_median_goes_on_with_the_bits_of_seeds_that_have_stopped() -> None:
     assert axes.get_title(loc="left") == "copy"
 
 
+@pytest.mark.parametrize(("longer", "scale"), [(90, "linear"), (900, "log")])
+def test_what_is_quick_can_be_seen_beside_what_is_slow(longer: float, scale: str) -> None:
+    groups = {"quick": [curve([10, 30], [8, 1])], "slow": [curve([10, longer], [9, 8])]}
+    assert axes_of(learning_curves(groups, "copy")).get_xscale() == scale
+
+
 def test_an_exact_zero_lies_at_the_edge_and_says_so() -> None:
     axes = axes_of(learning_curves({"LSTM": [curve([1, 2], [1, 0])]}, "copy"))
     assert line(axes, "LSTM (1 seed)")[1] == [1, LOWEST]
