@@ -139,7 +139,7 @@ def _finish(figure: Figure, axes: Axes, title: str) -> Figure:
     axes.yaxis.set_major_formatter(FuncFormatter(_bits))
     axes.grid(axis="y", color=PALE)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(framealpha=0.85, edgecolor="none", fontsize=9)
     return figure
 
 
