@@ -18,7 +18,10 @@ MAY_IMPORT = {
     "ntm.experiment": {
         "ntm.experiment", "ntm.machine", "ntm.errors", "configs", "controllers", "tasks",
     },
-    "ntm.views": {"ntm.views", "ntm.machine.trace", "ntm.experiment.results", "ntm.errors"},
+    "ntm.views": {
+        "ntm.views", "ntm.machine.trace", "ntm.experiment.results", "ntm.experiment.rundir",
+        "ntm.errors",
+    },
     "ntm.console": {"ntm.console"},
     "ntm.errors": set(),
     "ntm.cli": {"ntm", "configs", "controllers", "tasks"},
