@@ -31,8 +31,10 @@ def main() -> None:
     shutil.rmtree(target.path, ignore_errors=True)
     ignored = shutil.ignore_patterns("last.safetensors", "plots", ".lock", "trace.npz")
     shutil.copytree(source.path, target.path, ignore=ignored)
-    command = ["ntm", "train", study["config"], "--seed", str(seed)]
-    target.update_manifest(command=shlex.join(command))
+    command = shlex.join(["ntm", "train", study["config"], "--seed", str(seed)])
+    again = target.manifest().get("resumed", [])
+    again = [{**entry, "command": f"{command} --resume"} for entry in again]
+    target.update_manifest(command=command, **({"resumed": again} if again else {}))
     place = str(target.path.relative_to(ROOT))
     subprocess.run([sys.executable, "-m", "ntm.cli", "plot", place], cwd=ROOT, check=True)
     print(f"{place}: seed {seed}, the median of {len(recipe.results)}")
