@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -170,10 +170,10 @@ def group(results: Iterable[Result]) -> dict[str, list[Group]]:
 
 
 def _named(groups: list[list[Result]]) -> list[Group]:
-    """Groups of the same model get letters, and the settings in which they differ as details."""
+    """Groups of the same model get numbers, and the settings in which they differ as details."""
     settings = [flat(to_dict(results[0].config)) for results in groups]
     names = [model_name(results[0].config) for results in groups]
-    letters = {name: iter(ascii_uppercase + 1000 * "Z") for name in names}
+    numbers = {name: itertools.count(1) for name in names}
     named = []
     for name, mine, results in zip(names, settings, groups, strict=True):
         same = [other for n, other in zip(names, settings, strict=True) if n == name]
@@ -184,7 +184,7 @@ def _named(groups: list[list[Result]]) -> list[Group]:
         )
         details = ", ".join(f"{key}={mine.get(key)}" for key in keys)
         by_seed = sorted(results, key=lambda result: result.config.seed)
-        label = f"{name} [{next(letters[name])}]" if details else name
+        label = f"{name} [{next(numbers[name])}]" if details else name
         named.append(Group(label, by_seed, details))
     return sorted(named, key=lambda g: g.name)
 
@@ -196,15 +196,13 @@ def unlike(groups: Iterable[Group]) -> dict[str, list[Any]]:
     """
     found: dict[str, list[Any]] = {}
     for g in groups:
-        config = to_dict(g.results[0].config)
-        task = {**config["task"], **config["validation"]["task"]}
-        task.pop("targets", None)
+        config = g.results[0].config
         terms = {
-            "validation.task": task,
-            "validation.episodes": config["validation"]["episodes"],
-            "validation.every": config["validation"]["every"],
-            "train.solved_bits": config["train"]["solved_bits"],
-            "train.sequences": config["train"]["sequences"],
+            "validation.task": config.validation_task,
+            "validation.episodes": config.validation.episodes,
+            "validation.every": config.validation.every,
+            "train.solved_bits": config.train.solved_bits,
+            "train.sequences": config.train.sequences,
         }
         for key, value in terms.items():
             if value not in found.setdefault(key, []):

@@ -117,8 +117,8 @@ def test_runs_are_grouped_by_all_but_their_seed(tmp_path: Path) -> None:
     assert {g.name: [r.config.seed for r in g.results] for g in groups} == {
         "LSTM 11": [1],
         "NTM with GRU 2\N{MULTIPLICATION SIGN}6": [1],
-        "NTM with LSTM 11 [A]": [1, 2],
-        "NTM with LSTM 11 [B]": [1],
+        "NTM with LSTM 11 [1]": [1, 2],
+        "NTM with LSTM 11 [2]": [1],
     }
     assert [g.details for g in groups] == ["", "", "train.batch=3", "train.batch=2"]
     assert unlike(groups) == {}
