@@ -302,6 +302,62 @@ def report(
 
 
 @app.command()
+def reproduce(
+    asked: Annotated[
+        list[str],
+        typer.Argument(metavar="FIGURE...", help="fig3 ... fig18, table1 ... table3, or all."),
+    ],
+    runs: Annotated[
+        list[Path] | None, typer.Option(help="Folders that hold runs.", show_default="runs")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the figures go.")] = Path("figures"),
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Train small versions in minutes, and draw from those."),
+    ] = False,
+) -> None:
+    """Draw the paper's figures and tables from your runs, or say which runs are missing."""
+    from ntm import reproduce as paper
+    from ntm.experiment import results
+    from ntm.experiment.rundir import write_file
+    from ntm.views import plots
+
+    names = paper.names(asked)
+    small = Path("runs/quick")
+    if quick:
+        for wanted in paper.needs(names):
+            paper.train_missing(wanted, small)
+    folders = [small] if quick else runs or [Path("runs")]
+    there = [folder for folder in folders if folder.is_dir() or runs]
+    found, _ = results.read_results(results.find_runs(there) if there else [])
+    if not quick:  # they would pass for the paper's where only their training was shorter
+        found = [r for r in found if small.resolve() not in r.run.path.resolve().parents]
+
+    written: dict[str, list[str]] = {}
+    undrawn = 0
+    for name in names:
+        if name in paper.TABLES:
+            write_file(out / f"{name}.md", paper.table(name) + "\n")
+            written[name] = []
+            typer.echo(f"{out / name}.md\n\n{paper.table(name)}\n")
+            continue
+        drawing = paper.draw(name, found, quick)
+        if drawing.figure is not None:
+            plots.save(drawing.figure, out / f"{name}.png")
+            written[name] = drawing.sources
+            typer.echo(out / f"{name}.png")
+        for wanted in drawing.missing:
+            without = "not drawn" if drawing.figure is None else "drawn without it"
+            typer.echo(f"{name}: {without}: {paper.command(wanted)}", err=True)
+        undrawn += drawing.figure is None
+    if written:
+        write_file(out / "README.md", paper.gallery(written, quick))
+        typer.echo(out / "README.md")
+    if undrawn:
+        raise typer.Exit(1)
+
+
+@app.command()
 def bench(
     device: DeviceOption = "cpu",
     repeats: Annotated[int, typer.Option(min=1, help="Of each measurement.")] = 5,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from controllers import CONTROLLERS
-from ntm import cli
+from ntm import cli, reproduce
 from ntm.experiment.rundir import RunDir
 from tasks import TASKS
 
@@ -112,6 +112,42 @@ def test_from_config_to_pictures(ntm: Terminal) -> None:
         f"{RUN}/plots/episode-length-3-slots-12.gif",
     ]  # fmt: skip
     assert all(Path(p).stat().st_size > 1000 for p in paths)
+
+
+def test_figures_that_need_no_run_are_drawn_and_others_say_what_they_need(ntm: Terminal) -> None:
+    drawn = ntm("reproduce", "fig16", "table3", "fig4", "--out", "paper")
+    assert drawn.code == 1
+    assert drawn.err == "fig4: not drawn: ntm train copy/ntm-lstm\n"
+    assert "| associative recall | 3 x 256 | 1e-4 | 1,344,518 | 1,344,518 |" in drawn.out
+    assert Path("paper/fig16.png").stat().st_size > 10_000
+    page = Path("paper/README.md").read_text()
+    assert "![An example of priority sort](fig16.png)" in page
+    assert Path("paper/table3.md").read_text() in page
+    assert not Path("paper/fig4.png").exists()
+    wrong = ntm("reproduce", "fig2")
+    assert (wrong.code, wrong.err) == (
+        2,
+        "ntm: fig2: should be fig3 to fig18, table1 to table3, or all\n",
+    )
+    assert ntm("reproduce", "fig16", "--runs", "nowhere").code == 2
+
+
+def test_small_versions_are_trained_once(ntm: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = ["task.length=[1,2]", "task.width=3", "model.controller.size=4", "train.sequences=20",
+            "validation={every: 20, episodes: 2}"]  # fmt: skip
+    monkeypatch.setitem(reproduce.QUICK, "copy", (tiny, 30))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    drawn = ntm("reproduce", "fig6", "--quick")
+    assert drawn.code == 0
+    assert drawn.out.split() == ["figures/fig6.png", "figures/README.md"]
+    run = RunDir.open("runs/quick/copy/ntm-lstm")
+    assert run.manifest()["status"] in ("solved", "budget")
+    before = run.manifest_file.stat().st_mtime_ns
+    assert ntm("reproduce", "fig4", "--quick").code == 0
+    assert run.manifest_file.stat().st_mtime_ns == before
+    assert "Memory use in copy" not in Path("figures/README.md").read_text()
+    # A small version is not taken for the paper's task.
+    assert ntm("reproduce", "fig6").code == 1
 
 
 def test_runs_are_reported_and_what_is_broken_is_named(ntm: Terminal) -> None:

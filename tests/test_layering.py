@@ -29,6 +29,7 @@ MAY_IMPORT = {
         "ntm.tensorboard", "ntm.experiment", "ntm.machine", "ntm.views", "ntm.errors",
     },
     "ntm.interface": {"ntm", "controllers", "tasks"},
+    "ntm.reproduce": {"ntm", "tasks"},
     "ntm.__init__": {"ntm", "tasks"},
 }  # fmt: skip
 

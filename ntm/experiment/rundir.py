@@ -104,7 +104,7 @@ class RunDir:
 
     def save_config(self, config: Config) -> None:
         """Writes the config, every setting resolved."""
-        self.write(self.config_file, dump_config(config))
+        write_file(self.config_file, dump_config(config))
 
     def manifest(self) -> dict[str, Any]:
         """What produced the run, and how it ended. Empty when it is missing."""
@@ -121,30 +121,12 @@ class RunDir:
     def update_manifest(self, **entries: Any) -> None:
         """Sets entries of the manifest; the others stay."""
         data = {**self.manifest(), **entries}
-        self.write(self.manifest_file, json.dumps(data, indent=2) + "\n")
+        write_file(self.manifest_file, json.dumps(data, indent=2) + "\n")
 
     def picture(self, name: str, options: dict[str, int] | None = None) -> Path:
         """Where a picture goes; other options give another one, so that none is overwritten."""
         suffix = "".join(f"-{key}-{value}" for key, value in (options or {}).items())
         return self.path / "plots" / f"{name}{suffix}.png"
-
-    def write(self, file: Path, content: str | bytes) -> None:
-        """Whole or not at all: written beside the file, synced, then renamed over it."""
-        data = content.encode() if isinstance(content, str) else content
-        with _writing(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-            try:
-                with os.fdopen(handle, "wb") as stream:
-                    stream.write(data)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide it from others
-                os.replace(temporary, file)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-                raise
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -213,7 +195,7 @@ class RunDir:
                 if whole and int(first) <= sequences:
                     kept.append(line)
             if len(kept) <= len(lines):
-                self.write(file, "".join(kept))
+                write_file(file, "".join(kept))
 
     # Evaluations
 
@@ -233,7 +215,7 @@ class RunDir:
         entries = {entry.question(): entry for entry in [*self.evaluations(), found]}
         data = [dataclasses.asdict(entry) for entry in entries.values()]
         lines = ",\n".join(json.dumps(entry, allow_nan=False) for entry in data)
-        self.write(self.evaluations_file, f"[\n{lines}\n]\n")
+        write_file(self.evaluations_file, f"[\n{lines}\n]\n")
 
     # Checkpoints
 
@@ -250,7 +232,7 @@ class RunDir:
     def _save(self, file: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         tensors = {name: t.detach().contiguous().cpu() for name, t in tensors.items()}
         metadata = {"format": f"ntm-checkpoint-{FORMAT}", "state": json.dumps(state)}
-        self.write(file, safetensors.torch.save(tensors, metadata))
+        write_file(file, safetensors.torch.save(tensors, metadata))
 
     def load_checkpoint(self) -> Checkpoint:
         """The moment to resume from."""
@@ -259,6 +241,25 @@ class RunDir:
     def load_best(self) -> Checkpoint:
         """The weights that the run is scored with: the best, or before any validation the last."""
         return _load(self.best_file if self.best_file.exists() else self.last_file)
+
+
+def write_file(file: Path, content: str | bytes) -> None:
+    """Whole or not at all: written beside the file, synced, then renamed over it."""
+    data = content.encode() if isinstance(content, str) else content
+    with _writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide it from others
+            os.replace(temporary, file)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
 
 
 def _load(file: Path) -> Checkpoint:

@@ -48,3 +48,36 @@ RECALL_BY_ITEMS: dict[str, dict[int, float]] = {
     LSTM_NTM: {6: 0, 10: 1.8, 15: 4.8, 20: 7},
     LSTM: {6: 2, 10: 36, 15: 40, 20: 38},
 }
+
+
+class Row(NamedTuple):
+    """A row of tables 1 to 3 [P]; ``size`` is that of the controller, or of the network."""
+
+    task: str
+    heads: int | None
+    size: str
+    lr: str
+    parameters: int
+
+
+#: The memory is 128 x 20 throughout.
+TABLES: dict[str, list[Row]] = {
+    FF: [
+        Row("copy", 1, "100", "1e-4", 17_162), Row("repeat_copy", 1, "100", "1e-4", 16_712),
+        Row("associative_recall", 4, "256", "1e-4", 146_845),
+        Row("ngram", 1, "100", "3e-5", 14_656), Row("priority_sort", 8, "512", "3e-5", 508_305),
+    ],
+    LSTM_NTM: [
+        Row("copy", 1, "100", "1e-4", 67_561), Row("repeat_copy", 1, "100", "1e-4", 66_111),
+        Row("associative_recall", 1, "100", "1e-4", 70_330),
+        Row("ngram", 1, "100", "3e-5", 61_749),
+        Row("priority_sort", 5, "2 x 100", "3e-5", 269_038),
+    ],
+    LSTM: [
+        Row("copy", None, "3 x 256", "3e-5", 1_352_969),
+        Row("repeat_copy", None, "3 x 512", "3e-5", 5_312_007),
+        Row("associative_recall", None, "3 x 256", "1e-4", 1_344_518),
+        Row("ngram", None, "3 x 128", "1e-4", 331_905),
+        Row("priority_sort", None, "3 x 128", "3e-5", 384_424),
+    ],
+}  # fmt: skip

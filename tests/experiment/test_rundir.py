@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from ntm.errors import NTMError, UsageError
-from ntm.experiment.rundir import Checkpoint, RunDir
+from ntm.experiment.rundir import Checkpoint, RunDir, write_file
 from tests.experiment.small import new_run, small_config
 
 
@@ -93,14 +93,14 @@ def test_a_run_that_cannot_be_written_leaves_no_trace(tmp_path: Path) -> None:
 def test_a_file_is_written_whole_or_not_at_all(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run.write(run.manifest_file, "before")
+    write_file(run.manifest_file, "before")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(NTMError, match=r"manifest\.json: cannot be written: No space left"):
-        run.write(run.manifest_file, "after, and longer")
+        write_file(run.manifest_file, "after, and longer")
     assert run.manifest_file.read_text() == "before"
     assert not list(run.path.glob(".manifest*"))
 

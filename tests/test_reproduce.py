@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ntm import reproduce
+from ntm.errors import UsageError
+from ntm.experiment.config import load_config
+from ntm.experiment.results import Result, find_runs, read_results
+from ntm.experiment.runs import start_run
+from ntm.experiment.train import train
+from ntm.reproduce import FIGURES, TABLES, Wanted, choose, draw, names, needs, table
+from ntm.views import paper
+from tests.experiment.small import Watch
+
+EVERYTHING = [*FIGURES, *TABLES]
+
+
+def make(folder: Path, wanted: Wanted, *settings: str) -> None:
+    """A run of a small version that has hardly been trained."""
+    short = ["train.sequences=16", "train.batch=4", "train.report_every=8", "validation.every=8",
+             "validation.episodes=3", "model.controller.size=5"]  # fmt: skip
+    config = load_config(wanted.name, [*wanted.settings, *short, *settings])
+    run = start_run(folder, config, torch.device("cpu"), "ntm train")
+    progress = train(run, config, torch.device("cpu"), Watch())
+    run.update_manifest(status=progress.status)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
+    folder = tmp_path_factory.mktemp("runs")
+    for wanted in needs(EVERYTHING):
+        make(folder / wanted.name, wanted)
+    found, troubles = read_results(find_runs([folder]))
+    assert not troubles
+    return found
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_is_drawn_from_runs_that_exist(name: str, runs: list[Result]) -> None:
+    drawing = draw(name, runs, quick=True)
+    assert drawing.figure is not None
+    assert not drawing.missing
+    assert len(drawing.sources) == len(FIGURES[name].models)
+    assert drawing.figure.axes
+
+
+def test_small_runs_do_not_pass_for_the_papers(runs: list[Result]) -> None:
+    """But where a task is the same, as for copy with its own lengths, any training will do."""
+    for name, plan in FIGURES.items():
+        drawing = draw(name, runs)
+        assert [w.model for w in drawing.missing] == list(plan.models)
+        assert (drawing.figure is None) == bool(plan.models)
+        for wanted in drawing.missing:
+            assert reproduce.command(wanted) == f"ntm train {wanted.name}"
+
+
+def test_what_is_missing_is_said_and_the_rest_drawn(runs: list[Result]) -> None:
+    without = [r for r in runs if r.config.model.memory is not None]
+    drawing = draw("fig7", without, quick=True)
+    assert drawing.figure is not None
+    assert [w.name for w in drawing.missing] == ["repeat_copy/lstm"]
+    drawing = draw("fig5", without, quick=True)
+    assert drawing.figure is None
+    assert [w.name for w in drawing.missing] == ["copy/lstm"]
+
+
+def test_the_config_with_most_seeds_is_chosen(tmp_path: Path) -> None:
+    wanted = Wanted("copy", paper.FF, quick=True)
+    for seed in (1, 2, 3):
+        make(tmp_path / f"many-{seed}", wanted, f"seed={seed}")
+    make(tmp_path / "other", wanted, "train.optimizer.lr=1e-3")
+    make(tmp_path / "longer", wanted, "task.length=[1,11]")
+    found, _ = read_results(find_runs([tmp_path]))
+    chosen = choose(wanted, found)
+    assert chosen is not None
+    assert [r.run.path.name for r in chosen.results] == ["many-1", "many-2", "many-3"]
+    # Solved comes first: a validation of the other one's that counts as solved.
+    made = [
+        Result(r.run, r.config, r.manifest, [{**r.validation[0], "bits": 0.0}], [])
+        if r.run.path.name == "other" else r
+        for r in found
+    ]  # fmt: skip
+    chosen = choose(wanted, made)
+    assert chosen is not None
+    assert [r.run.path.name for r in chosen.results] == ["other"]
+    assert choose(Wanted("copy", paper.LSTM, quick=True), found) is None
+    assert choose(Wanted("copy", reproduce.NTM, quick=True), found) is not None
+
+
+def test_what_is_asked_for_comes_in_the_papers_order() -> None:
+    assert names(["table2", "fig11", "fig3", "fig11"]) == ["fig3", "fig11", "table2"]
+    assert names(["fig3", "all"]) == EVERYTHING
+    assert len(FIGURES) == 16
+    with pytest.raises(UsageError, match="fig2: should be fig3 to fig18"):
+        names(["fig3", "fig2"])
+
+
+@pytest.mark.parametrize("wanted", needs(EVERYTHING), ids=lambda w: w.name)
+def test_a_small_version_is_smaller_and_still_the_model(wanted: Wanted) -> None:
+    small, whole = wanted.config, load_config(wanted.name)
+    assert small.task != whole.task
+    assert small.train.sequences <= whole.train.sequences
+    assert small.model == whole.model
+    keys = [setting.partition("=")[0] for setting in wanted.settings]
+    assert len(keys) == len(set(keys))
+
+
+def test_tables_have_the_papers_counts_and_ours() -> None:
+    """Of the paper's LSTMs three counts are ours, too, with its own sizes of input and output."""
+    rows = [line.split(" | ") for line in table("table3").splitlines()[2:]]
+    assert [row[-3:-1] for row in rows][1:4] == [
+        ["5,312,007", "5,312,007"], ["1,344,518", "1,344,518"], ["331,905", "331,905"],
+    ]  # fmt: skip
+    assert len(table("table1").splitlines()) == 7
+    assert "| 2 x 100 |" in table("table2")
+
+
+def test_the_paper_says_what_it_says() -> None:
+    """Settings of tables 1-3 are those of the shipped configs."""
+    for model, rows in paper.TABLES.items():
+        for row in rows:
+            config = load_config(f"{row.task}/paper-{reproduce.CONFIGS[model]}")
+            controller, memory = config.model.controller, config.model.memory
+            layers = f"{controller.layers} x " if controller.layers > 1 else ""
+            assert row.size == f"{layers}{controller.size}"
+            assert float(row.lr) == config.train.optimizer.lr
+            heads = None if memory is None else (memory.read_heads, memory.write_heads)
+            assert heads == (None if row.heads is None else (row.heads, row.heads))
