@@ -222,6 +222,10 @@ def plot(
         bool, typer.Option("--explore", help="And a page to step through the episode.")
     ] = False,
     animate: Annotated[bool, typer.Option("--animate", help="And the episode as a GIF.")] = False,
+    learning: Annotated[
+        bool,
+        typer.Option("--learning", help="And how it was learned, of a run with train.snapshots."),
+    ] = False,
 ) -> None:
     """Draw a run: its learning curve, and its memory at work on one episode."""
     from ntm.experiment.config import task_settings, with_settings
@@ -230,12 +234,19 @@ def plot(
     from ntm.experiment.streams import Stream, numpy_generator
     from ntm.machine.trace import record
     from ntm.views import animation, explorer, plots
+    from ntm.views.comparison import curve_of
 
     directory = RunDir.open(run)
     model, config = load_model(directory, slots=slots)
     longest = {} if settings else config.validation.task
     task = with_settings(config.task, {**longest, **task_settings(settings or ())}).scored()
     episode = task.sample(numpy_generator(seed, Stream.EVALUATION), 1)
+    validation = directory.rows(directory.validation_file)
+    moments = directory.snapshots() if learning and validation else []
+    if learning and not moments:
+        raise NTMError(
+            f"{run}: no snapshots were kept; ntm train --set train.snapshots=24 keeps some"
+        )
     trace = record(model, episode)
     trace.save(directory.trace_file)
 
@@ -250,7 +261,7 @@ def plot(
     plots.save(plots.memory_figure(trace, title), picture)
     curve = plots.learning_curve(
         directory.rows(directory.metrics_file),
-        directory.rows(directory.validation_file),
+        validation,
         str(directory.path),
         config.train.solved_bits,
     )
@@ -263,6 +274,14 @@ def plot(
     if animate:
         moving = directory.picture("episode", options).with_suffix(".gif")
         animation.write(trace, f"{config.task.kind}: {conditions}", moving)
+        written.append(moving)
+    if moments:
+        traces = {n: record(load_model(directory, slots=slots, snapshot=n)[0], episode)
+                  for n in moments}  # fmt: skip
+        moving = directory.picture("learning", options).with_suffix(".gif")
+        animation.write_learning(
+            traces, curve_of(validation), f"{config.task.kind}: {conditions}", moving
+        )
         written.append(moving)
     for path in written:
         typer.echo(path)

@@ -12,12 +12,11 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
 import yaml
 
 from ntm.experiment.config import load_config
 from ntm.experiment.results import find_runs, read_results
-from ntm.views.comparison import Curve, Point, generalisation, learning_curves
+from ntm.views.comparison import Curve, Point, curve_of, generalisation, learning_curves
 from ntm.views.plots import save
 
 ROOT = Path(__file__).parents[1]
@@ -27,10 +26,7 @@ RESULTS = ROOT / "studies" / "results"
 def curves_of(folder: Path) -> list[Curve]:
     """Validation of every run of a variant that has ended."""
     results, _ = read_results(find_runs([folder])) if folder.is_dir() else ([], [])
-    return [
-        Curve(np.array([row["sequences"] for row in r.validation]), np.array(r.curve))
-        for r in results
-    ]
+    return [curve_of(result.validation) for result in results]
 
 
 def main() -> None:

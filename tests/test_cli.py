@@ -150,6 +150,20 @@ def test_small_versions_are_trained_once(ntm: Terminal, monkeypatch: pytest.Monk
     assert ntm("reproduce", "fig6").code == 1
 
 
+def test_learning_is_drawn_of_a_run_that_kept_snapshots(ntm: Terminal) -> None:
+    ntm("train", "small.yaml", "--quiet")
+    refused = ntm("plot", RUN, "--learning")
+    assert refused.code == 1
+    assert refused.err == (
+        f"ntm: {RUN}: no snapshots were kept; ntm train --set train.snapshots=24 keeps some\n"
+    )
+    ntm("train", "small.yaml", "--quiet", "--set", "train.snapshots=3", "--run", "kept")
+    drawn = ntm("plot", "kept", "--learning")
+    assert drawn.code == 0
+    assert drawn.out.split()[-1] == "kept/plots/learning-length-3.gif"
+    assert Path("kept/plots/learning-length-3.gif").stat().st_size > 1000
+
+
 def test_runs_are_reported_and_what_is_broken_is_named(ntm: Terminal) -> None:
     for seed in (1, 2):
         ntm("train", "small.yaml", "--quiet", "--seed", seed)

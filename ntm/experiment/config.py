@@ -113,6 +113,8 @@ class TrainConfig:
     segment: trade time for memory on long sequences. Without it the history of a whole sequence
         is kept for the backward pass; with it, the state every ``segment`` steps, from which the
         backward pass runs forward again. The gradients are the same; the fused engine only.
+    snapshots: weights to keep along the way, at most so many, evenly spaced over the validations:
+        for ``ntm plot --learning``.
     """
 
     optimizer: Annotated[
@@ -126,6 +128,7 @@ class TrainConfig:
     segment: int | None = Field(default=None, ge=1)  # steps between the states that are kept
     report_every: int = Field(default=100, ge=1)
     checkpoint_every: int = Field(default=1000, ge=1)
+    snapshots: int = Field(default=0, ge=0, le=1000)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -39,9 +39,15 @@ def choose_engine(config: Config, model: Model) -> tuple[Literal["reference", "f
 
 
 def load_model(
-    run: RunDir, device: torch.device | str = "cpu", slots: int | None = None
+    run: RunDir,
+    device: torch.device | str = "cpu",
+    slots: int | None = None,
+    snapshot: int | None = None,
 ) -> tuple[Model, Config]:
-    """The trained model of a run, and its config; ``slots`` gives it another memory."""
+    """The trained model of a run, and its config.
+
+    slots: gives it another memory. snapshot: takes the weights after so many sequences.
+    """
     config = run.config()
     if slots is not None:
         if config.model.memory is None:
@@ -56,7 +62,8 @@ def load_model(
         memory = dataclasses.replace(config.model.memory, slots=slots)
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, memory=memory))
     model = new_model(config, device)
-    load_weights(model, run.load_best(), run.path)
+    weights = run.load_best() if snapshot is None else run.load_snapshot(snapshot)
+    load_weights(model, weights, run.path)
     return model.eval(), config
 
 

@@ -61,7 +61,8 @@ class RunDir:
 
     config.yaml, manifest.json, metrics.csv (training), eval.csv (validation), trace.npz,
     checkpoint/last.safetensors (to resume from), checkpoint/best.safetensors (the weights that
-    did best in validation: what the run is scored and drawn with), evaluations.json, plots/.
+    did best in validation: what the run is scored and drawn with), checkpoint/snapshots/ (weights
+    along the way, where they were asked for), evaluations.json, plots/.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -72,6 +73,7 @@ class RunDir:
         self.validation_file = self.path / "eval.csv"
         self.last_file = self.path / "checkpoint" / "last.safetensors"
         self.best_file = self.path / "checkpoint" / "best.safetensors"
+        self.snapshots_folder = self.path / "checkpoint" / "snapshots"
         self.trace_file = self.path / "trace.npz"
         self.evaluations_file = self.path / "evaluations.json"
 
@@ -228,6 +230,28 @@ class RunDir:
     def save_best(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
         """The weights that did best in validation so far."""
         self._save(self.best_file, {f"model/{name}": t for name, t in weights.items()}, state)
+
+    def snapshots(self) -> list[int]:
+        """After how many sequences there are snapshots, in order."""
+        files = self.snapshots_folder.glob("*.safetensors")
+        return sorted(int(file.stem) for file in files if file.stem.isdigit())
+
+    def save_snapshot(self, weights: dict[str, Tensor], sequences: int) -> None:
+        """Weights along the way."""
+        tensors = {f"model/{name}": t for name, t in weights.items()}
+        self._save(self._snapshot(sequences), tensors, {"sequences": sequences})
+
+    def load_snapshot(self, sequences: int) -> Checkpoint:
+        """The weights after so many sequences."""
+        return _load(self._snapshot(sequences))
+
+    def drop_snapshot(self, sequences: int) -> None:
+        """Removes a snapshot."""
+        with _writing(self.snapshots_folder):
+            self._snapshot(sequences).unlink(missing_ok=True)
+
+    def _snapshot(self, sequences: int) -> Path:
+        return self.snapshots_folder / f"{sequences:012}.safetensors"
 
     def _save(self, file: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         tensors = {name: t.detach().contiguous().cpu() for name, t in tensors.items()}

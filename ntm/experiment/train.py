@@ -82,6 +82,7 @@ def train(
             progress.cooling = None
     else:
         _save(run, model, optimizer, rng.bit_generator.state, progress)
+        _keep(run, config, model, progress)
     started = time.perf_counter() - progress.seconds
     progress.status = "running"
     save, overflows = False, 0
@@ -130,6 +131,7 @@ def train(
             watcher.reported(_report(run, progress, optimizer.param_groups[0]["lr"]))
         if due(config.validation.every) or progress.sequences >= settings.sequences:
             _validate(run, config, model, progress, watcher)
+            _keep(run, config, model, progress)
             if _is_over(config, progress):
                 progress.status = "solved"
                 break
@@ -261,6 +263,21 @@ def _validate(
         progress.best_bits = above
         run.save_best(model.state_dict(), asdict(progress))
     watcher.validated(row)
+
+
+def _keep(run: RunDir, config: Config, model: Model, progress: Progress) -> None:
+    """Keeps the weights of every validation, or of every second, fourth ... as they become many."""
+    most, every = config.train.snapshots, config.validation.every
+    if not most:
+        return
+    stride = 1
+    while progress.sequences // every // stride >= most:
+        stride *= 2
+    if progress.sequences // every % stride == 0:
+        run.save_snapshot(model.state_dict(), progress.sequences)
+    for sequences in run.snapshots():
+        if sequences // every % stride:
+            run.drop_snapshot(sequences)
 
 
 def _report(run: RunDir, progress: Progress, lr: float) -> dict[str, float]:

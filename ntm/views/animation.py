@@ -1,7 +1,9 @@
-"""An episode as a moving picture: the memory as it is written and read, step by step."""
+"""Moving pictures: an episode step by step, and learning, the same episode again and again."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +17,11 @@ from matplotlib.ticker import MaxNLocator
 
 from ntm.errors import NTMError
 from ntm.machine.trace import Array, Trace
-from ntm.views.plots import ACCENT, MUTED, PALE, STYLE, slots_in_use
+from ntm.views.comparison import LOWEST, Curve
+from ntm.views.plots import ACCENT, MUTED, PALE, STYLE, WRONG, slots_in_use
+
+#: Frames for which the last one of learning stays.
+HELD = 6
 
 
 @matplotlib.rc_context(STYLE)
@@ -82,12 +88,87 @@ def _animate(trace: Trace, title: str) -> FuncAnimation:
     return FuncAnimation(figure, draw, frames=steps, blit=False)
 
 
-def write(trace: Trace, title: str, path: Path, steps_per_second: int = 4) -> None:
-    """Writes a GIF."""
+@matplotlib.rc_context(STYLE)
+def _learn(traces: Mapping[int, Trace], curve: Curve, title: str) -> FuncAnimation:
+    """The same episode after more and more sequences of training, a frame for each.
+
+    Target and output, and of a machine the weights of its first heads; below them the validation
+    of the run, with the place of the frame. The last frame stays for a while.
+    """
+    moments, last = list(traces), list(traces.values())[-1]
+    machine = last.machine
+    figure = Figure(figsize=(9, 6.4 if machine else 4.6), layout="constrained")
+    upper, lower = cast(
+        "list[SubFigure]", figure.subfigures(2, height_ratios=(2.1 if machine else 1, 1))
+    )
+    scored = last.mask > 0
+    names = ["Target", "Output"]
+    heads: dict[str, int] = {}
+    if machine:
+        heads = {"Write weighting": machine.reads.shape[1], "Read weighting": 0}
+        names += heads
+    grid = upper.subplots(len(names) // 2, 2, sharex=True, squeeze=False)
+    slots = slots_in_use(machine.weights) if machine else np.arange(0)
+    images = {}
+    for axes, name in zip(grid.flat, names, strict=True):
+        values = _part(last, name, heads, slots, scored)
+        images[name] = _image(axes, values, "magma" if name in heads else "Greys", (0, 1))
+        axes.set_title(name)
+        axes.set_yticks([])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in grid[-1]:
+        axes.set_xlabel("time step")
+    heading = upper.suptitle(title, fontsize=12, fontweight="bold")
+
+    below = lower.subplots()
+    below.plot(curve.x, np.maximum(curve.bits, LOWEST), color=ACCENT)
+    below.set_yscale("log")
+    below.set_ylim(bottom=LOWEST)
+    below.set_xlim(0, curve.x[-1])
+    below.set_xlabel("sequences seen")
+    below.set_ylabel("bits")
+    below.set_title("Validation, above the best possible")
+    below.grid(axis="y", color=PALE)
+    below.spines[["top", "right"]].set_visible(False)
+    place = below.axvline(0, color=WRONG, linewidth=2)
+
+    def draw(frame: int) -> list[AxesImage]:
+        moment = moments[min(frame, len(moments) - 1)]
+        for name, image in images.items():
+            image.set_data(_part(traces[moment], name, heads, slots, scored))
+        heading.set_text(f"{title}, after {moment:,} sequences")
+        place.set_xdata([moment, moment])
+        return list(images.values())
+
+    return FuncAnimation(figure, draw, frames=len(moments) + HELD, blit=False)
+
+
+def _part(trace: Trace, name: str, heads: Mapping[str, int], slots: Array, scored: Array) -> Array:
+    """What a panel shows of a trace, [rows, T]."""
+    if name in heads:
+        assert trace.machine is not None
+        return trace.machine.weights[:, heads[name]][:, slots].T
+    return _only(trace.targets if name == "Target" else trace.outputs, scored).T
+
+
+def write(trace: Trace, title: str, path: Path) -> None:
+    """Writes an episode as a GIF, four steps a second."""
+    with _folder_of(path):
+        _animate(trace, title).save(path, writer=PillowWriter(fps=4), dpi=80)
+
+
+def write_learning(traces: Mapping[int, Trace], curve: Curve, title: str, path: Path) -> None:
+    """Writes learning as a GIF. traces: the same episode, by the sequences seen in training."""
+    with _folder_of(path):
+        _learn(traces, curve, title).save(path, writer=PillowWriter(fps=3), dpi=80)
+
+
+@contextmanager
+def _folder_of(path: Path) -> Iterator[None]:
+    """Made where it is missing; what cannot be written is one message."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer = PillowWriter(fps=steps_per_second)
-        _animate(trace, title).save(path, writer=writer, dpi=80)
+        yield
     except OSError as error:
         raise NTMError(f"{path}: cannot be written: {error.strerror}") from None
 

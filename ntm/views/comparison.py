@@ -27,6 +27,12 @@ class Curve(NamedTuple):
     bits: Array  # above the best possible
 
 
+def curve_of(validation: Sequence[Mapping[str, float]], metric: str = "sequences") -> Curve:
+    """The curve of a run's table of validation, over sequences or seconds."""
+    at = np.array([row[metric] for row in validation])
+    return Curve(at, np.array([row["bits"] - row["floor"] for row in validation]))
+
+
 class Point(NamedTuple):
     """A reading of somebody else's, such as the paper's."""
 

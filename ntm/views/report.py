@@ -32,7 +32,7 @@ from ntm.experiment.results import (
 from ntm.experiment.rundir import Evaluation
 from ntm.machine.trace import Trace
 from ntm.views import paper
-from ntm.views.comparison import Curve, Point, generalisation, learning_curves
+from ntm.views.comparison import Point, curve_of, generalisation, learning_curves
 from ntm.views.heatmap import by_condition, conditions_of, pairwise
 from ntm.views.plots import STYLE, memory_figure
 
@@ -290,13 +290,7 @@ def _pictures(
     solved_bits = max(r.config.train.solved_bits for g in groups for r in g.results)
     pictures = []
     for metric, xlabel in (("sequences", "sequences seen"), ("seconds", "seconds")):
-        curves = {
-            g.name: [
-                Curve(np.array([row[metric] for row in r.validation]), np.array(r.curve))
-                for r in g.results
-            ]
-            for g in groups
-        }
+        curves = {g.name: [curve_of(r.validation, metric) for r in g.results] for g in groups}
         readings = paper.LEARNING.get(task, []) if metric == "sequences" else []
         floor = paper.NGRAM_OPTIMUM if task == "ngram" else 0
         furthest = max(r.validation[-1]["sequences"] for g in groups for r in g.results)

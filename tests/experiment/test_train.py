@@ -142,6 +142,25 @@ def test_the_best_weights_are_kept_when_training_spoils_them(tmp_path: Path) -> 
     assert torch.equal(model.readout.bias, best.weights["readout.bias"])
 
 
+def test_snapshots_are_few_and_evenly_spaced_however_long_the_run(tmp_path: Path) -> None:
+    config = small_config(
+        train={"batch": 4, "sequences": 96, "snapshots": 5}, validation={"every": 6, "episodes": 2}
+    )
+    run = new_run(tmp_path / "run", config)
+    progress = train(run, config, CPU, Watch(), should_stop=stop_after(10))
+    assert progress.sequences == 40
+    # Validated after 8, 12, 20, 24, 32, 36 sequences: numbers 1, 2, 3, 4, 5, 6; every second stays.
+    assert run.snapshots() == [0, 12, 24, 36]
+    train(run, config, CPU, Watch(), resume=True)
+    assert run.snapshots() == [0, 24, 48, 72, 96]
+    # The first is the untrained model; the last one the model as it is now.
+    first, _ = load_model(run, snapshot=0)
+    untrained = new_model(config).state_dict()
+    assert all(torch.equal(v, untrained[k]) for k, v in first.state_dict().items())
+    last, now = run.load_snapshot(96).weights, run.load_checkpoint().weights
+    assert all(torch.equal(v, now[k]) for k, v in last.items())
+
+
 def test_a_solved_run_stays_as_it_is_until_more_is_asked_of_it(tmp_path: Path) -> None:
     config = small_config(train={"solved_bits": 100.0})
     run = new_run(tmp_path / "run", config)

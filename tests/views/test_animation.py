@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from PIL import Image
 
 from ntm.errors import NTMError
 from ntm.machine.cell import MemoryConfig
-from ntm.views.animation import write
+from ntm.views.animation import HELD, write, write_learning
+from ntm.views.comparison import Curve
 from tests.views.test_plots import trace_of
 
 
@@ -26,6 +28,23 @@ def test_there_is_a_frame_for_each_step_and_each_differs(
             picture.seek(t)
             frames.append(np.asarray(picture.convert("L"), float))
     assert all(abs(a - b).max() > 50 for a, b in itertools.pairwise(frames))
+
+
+@pytest.mark.parametrize("memory", [MemoryConfig(slots=7, width=5, read_heads=2), None])
+def test_learning_has_a_frame_for_each_moment_and_stays_on_the_last(
+    memory: MemoryConfig | None, tmp_path: Path
+) -> None:
+    trace = trace_of(memory)
+    traces = {n: replace(trace, outputs=np.full_like(trace.outputs, n / 40)) for n in (0, 20, 40)}
+    curve = Curve(np.array([10.0, 20.0, 40.0]), np.array([9.0, 2.0, 0.0]))
+    write_learning(traces, curve, "copy", tmp_path / "learning.gif")
+    with Image.open(tmp_path / "learning.gif") as picture:
+        assert picture.n_frames == 3  # type: ignore[attr-defined]
+        times = []
+        for k in range(3):
+            picture.seek(k)
+            times.append(picture.info["duration"])
+    assert times[2] == pytest.approx((HELD + 1) * times[0], rel=0.02)
 
 
 def test_a_picture_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
