@@ -55,14 +55,19 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return Call(monkeypatch, capsys)
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if not c.startswith("ntm bench")])
+#: Takes minutes, or measures them; tests of their own run these on something small.
+LONG = {"ntm bench", "ntm reproduce all --quick"}
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c not in LONG])
 def test_a_command_does_what_it_says(
     command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
     monkeypatch.chdir(folder)
     words = shlex.split(command.replace("RUN", "runs/demo"))
     if words[1] == "train":  # two sequences instead of thousands
-        words += ["--set", "train.sequences=2", "--set", "validation.episodes=1"]
+        short = ["train.sequences=2", "validation.episodes=1", "train.snapshots=2"]
+        words += [word for setting in short for word in ("--set", setting)]
     if words[1] == "evaluate":
         words += ["--episodes", "2"]
     if "--resume" in words:

@@ -104,7 +104,9 @@ def pairwise(
     axes.imshow(better, cmap=colours, vmin=-0.25, vmax=1.25, aspect="auto")
     for i in range(n):
         for j in range(n):
-            axes.text(j, i, text[i][j], ha="center", va="center", fontsize=8)
+            dark = better[i, j] > 0.85
+            axes.text(j, i, text[i][j], ha="center", va="center", fontsize=8,
+                      color="white" if dark else INK)  # fmt: skip
     axes.set_xticks(range(n), [_wrapped(name) for name in names], fontsize=8)
     axes.set_yticks(range(n), [_wrapped(name, 22) for name in names], fontsize=9)
     axes.tick_params(length=0)

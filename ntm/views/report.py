@@ -51,6 +51,11 @@ class Picture(NamedTuple):
     caption: str
     figure: Figure
 
+    @property
+    def wide(self) -> bool:
+        """Whether its letters need the whole width of the page."""
+        return self.figure.get_figwidth() > 9
+
 
 class Section(NamedTuple):
     """What the report says of one task."""
