@@ -164,6 +164,56 @@ def train(
 
 
 @app.command()
+def sweep(
+    configs: Annotated[
+        list[str], typer.Argument(metavar="CONFIG...", help="YAML files, or shipped configs.")
+    ],
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 1 to N of each combination.")] = 1,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE,VALUE", help="Settings to combine; may be given often."),
+    ] = None,
+    settings: SetOption = None,
+    workers: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    retries: Annotated[int, typer.Option(min=0, help="Of a run that fails.")] = 1,
+    out: Annotated[Path, typer.Option(help="Where the runs and the report go.")] = Path(
+        "runs/sweep"
+    ),
+) -> None:
+    """Train every combination once. The same command again does only what is missing."""
+    from rich.console import Console
+
+    from ntm.console import SweepConsole
+    from ntm.experiment import sweep as many
+
+    jobs = many.plan(configs, seeds, grid or [], settings or [], out)
+    console = Console(stderr=True, highlight=False)
+    stop = _StopOnSignal()
+    with many.lock(out), stop, SweepConsole(console, workers, many.progress) as watcher:
+        executor = many.LocalExecutor(workers)
+        try:
+            state = many.sweep(jobs, out, executor, watcher, retries, stop.requested)
+        finally:
+            executor.stop()
+    done, failed = len(state.done), len(state.failed)
+    left = len(jobs) - done - failed
+    typer.echo(
+        f"{done} of {len(jobs)} runs done ({state.before} of them before)"
+        + (f", {failed} failed" if failed else "")
+        + (f", {left} to do; the same command goes on" if left else ""),
+        err=True,
+    )
+    for job, error in state.failed:
+        typer.echo(f"failed: {job.folder}: {error}", err=True)
+    if done:
+        report([out], out / "report")
+    if left:
+        raise typer.Exit(130)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def evaluate(
     run: RunArgument,
     settings: SetOption = None,

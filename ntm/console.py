@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Column
+from rich.table import Column, Table
+from rich.text import Text
 
 
 class TrainingConsole:
@@ -70,6 +74,57 @@ class TrainingConsole:
         if previous is None:
             return 0.0
         return (row["sequences"] - previous[0]) / max(row["seconds"] - previous[1], 1e-9)
+
+
+class SweepConsole:
+    """A :class:`ntm.experiment.sweep.Watcher`: a table on a terminal, a line per run elsewhere."""
+
+    def __init__(self, console: Console, workers: int, last: Callable[[Any], dict[str, float]]):
+        """``last`` gives the last row of metrics of a job's run."""
+        self._console, self._workers, self._last = console, workers, last
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._drawn = 0.0
+
+    def __enter__(self) -> SweepConsole:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def changed(self, state: Any) -> None:
+        """Draws where the sweep stands, at most twice a second."""
+        if self._console.is_terminal and time.monotonic() - self._drawn > 0.5:
+            self._drawn = time.monotonic()
+            self._live.update(self._table(state), refresh=True)
+
+    def ended(self, job: Any, error: str | None) -> None:
+        """Says that a run is done, or has failed."""
+        word = "done" if error is None else "failed"
+        text = f"{word}: {job.folder}" + (f": {error}" if error else "")
+        self._console.print(Text(text), soft_wrap=True)
+
+    def _table(self, state: Any) -> Group:
+        table = Table("running", box=None, pad_edge=False)
+        for name in ("sequences", "bits", "time"):
+            table.add_column(name, justify="right")
+        for job, since in state.running.values():
+            row = self._last(job)
+            seen = f"{row.get('sequences', 0):,.0f} of {job.budget:,}"
+            bits = f"{row['bits']:.3f}" if "bits" in row else ""
+            table.add_row(Text(str(job.folder)), seen, bits, _clock(time.monotonic() - since))
+        count = (
+            f"{len(state.done)} done, {len(state.running)} running, {len(state.waiting)} waiting"
+        )
+        count += f", {len(state.failed)} failed" if state.failed else ""
+        left = state.left(self._workers)
+        return Group(table, Text(count + (f", about {_clock(left)} left" if left else "")))
 
 
 def _clock(seconds: float) -> str:

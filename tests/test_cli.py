@@ -164,6 +164,27 @@ def test_learning_is_drawn_of_a_run_that_kept_snapshots(ntm: Terminal) -> None:
     assert Path("kept/plots/learning-length-3.gif").stat().st_size > 1000
 
 
+def test_a_sweep_runs_what_is_missing_and_reports(
+    ntm: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    first = ntm("sweep", "small.yaml", "--seeds", 2, "--workers", 2, "--out", "many")
+    assert first.code == 0
+    lines = first.err.splitlines()
+    assert {f"done: many/copy/small/seed-{n}" for n in (1, 2)} < set(lines)
+    assert lines[-1] == "2 of 2 runs done (0 of them before)"
+    assert first.out.split() == [
+        "many/report/report.html", "many/report/report.md", "many/report/results.csv",
+    ]  # fmt: skip
+    # More is asked of the same sweep; one of the new runs cannot succeed.
+    words = ("--grid", "train.optimizer.lr=1e-3,1e6", "--set", "train.sequences=400")
+    more = ntm("sweep", "small.yaml", "--retries", 0, *words, "--out", "many")
+    assert more.code == 1
+    assert "1 of 2 runs done (0 of them before), 1 failed" in more.err
+    assert "failed: many/copy/small/lr=1e6/seed-1: many/copy/small/lr=1e6/seed-1: the" in more.err
+    assert ntm("sweep", "small.yaml", "--grid", "train.batch").code == 2
+
+
 def test_runs_are_reported_and_what_is_broken_is_named(ntm: Terminal) -> None:
     for seed in (1, 2):
         ntm("train", "small.yaml", "--quiet", "--seed", seed)

@@ -24,6 +24,9 @@ from ntm.experiment.config import Config, dump_config, load_config
 #: Says what the files of a run mean; raised when a change would misread older ones.
 FORMAT = 1
 
+#: Ends the names of files that are being written.
+TEMPORARY = ".part"
+
 
 class Checkpoint(NamedTuple):
     """A moment of training. ``state`` is plain data; nothing in the file can execute code."""
@@ -71,9 +74,10 @@ class RunDir:
         self.manifest_file = self.path / "manifest.json"
         self.metrics_file = self.path / "metrics.csv"
         self.validation_file = self.path / "eval.csv"
-        self.last_file = self.path / "checkpoint" / "last.safetensors"
-        self.best_file = self.path / "checkpoint" / "best.safetensors"
-        self.snapshots_folder = self.path / "checkpoint" / "snapshots"
+        self._checkpoints = self.path / "checkpoint"
+        self.last_file = self._checkpoints / "last.safetensors"
+        self.best_file = self._checkpoints / "best.safetensors"
+        self.snapshots_folder = self._checkpoints / "snapshots"
         self.trace_file = self.path / "trace.npz"
         self.evaluations_file = self.path / "evaluations.json"
 
@@ -85,7 +89,7 @@ class RunDir:
             raise UsageError(
                 f"{run.path} already holds a run: --resume continues it, --run DIR starts another"
             )
-        if run.path.is_dir() and any(run.path.iterdir()):
+        if run.path.is_dir() and any(run._foreign()):
             raise UsageError(f"{run.path} is not empty and holds no run: name another with --run")
         with _writing(run.path):
             run.last_file.parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +103,18 @@ class RunDir:
         if not run.config_file.is_file():
             raise UsageError(f"{run.path}: no run here (a run's folder holds a config.yaml)")
         return run
+
+    def _foreign(self) -> Iterator[Path]:
+        """What is not left over from a run that was killed while it was being made."""
+        for path in self.path.rglob("*"):
+            if not (path.name == ".lock" or path.suffix == TEMPORARY or path == self._checkpoints):
+                yield path
+
+    def tidy(self) -> None:
+        """Removes what was being written when a process was killed."""
+        with _writing(self.path):
+            for file in self.path.rglob(f".*{TEMPORARY}"):
+                file.unlink(missing_ok=True)
 
     def config(self) -> Config:
         """The config that the run was started with, every setting resolved."""
@@ -131,7 +147,7 @@ class RunDir:
         return self.path / "plots" / f"{name}{suffix}.png"
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, refusal: str = "") -> Iterator[None]:
         """Keeps other processes from training here; the system drops it if this one dies."""
         try:
             import fcntl
@@ -142,7 +158,8 @@ class RunDir:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UsageError(f"{self.path}: another process is training here") from None
+                refusal = refusal or f"{self.path}: another process is training here"
+                raise UsageError(refusal) from None
             yield
 
     # Tables
@@ -272,7 +289,7 @@ def write_file(file: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     with _writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        handle, temporary = tempfile.mkstemp(TEMPORARY, f".{file.name}.", file.parent)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)

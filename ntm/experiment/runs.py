@@ -29,7 +29,7 @@ EXTENDABLE = {"train.sequences", "train.solved_bits"}
 def start_run(path: Path, config: Config, device: torch.device, command: str) -> RunDir:
     """The folder of a new run, with its config and its manifest."""
     model = new_model(config, device)  # before the folder is made: one that cannot be leaves none
-    size, circumstances = state_size(model), _circumstances(config, model)
+    circumstances = _circumstances(config, model)
     config.task.sample(numpy_generator(config.seed, Stream.TRAINING), config.train.batch)
     run = RunDir.create(path, config)
     run.update_manifest(
@@ -39,12 +39,7 @@ def start_run(path: Path, config: Config, device: torch.device, command: str) ->
         started=_now(),
         seed=config.seed,
         **circumstances,
-        parameters=_count(model),
-        parameters_by_part={
-            **{name: _count(module) for name, module in model.core.named_children()},
-            "readout": _count(model.readout),
-        },
-        state_size=size,
+        **_sizes(model),
     )
     return run
 
@@ -71,13 +66,18 @@ def continue_run(
         )
     if run.has_started():
         run.load_checkpoint()  # before anything is written: it may be damaged
+    run.tidy()
     if changed:
         run.save_config(config)
 
     asked = flat(to_dict(given))
     kept = sorted(k for k in new.keys() | asked.keys() if new.get(k) != asked.get(k))
     notes = [f"the run keeps its own settings, in which {', '.join(kept)} differ"] if kept else []
-    manifest, now = run.manifest(), _circumstances(config, new_model(config, device))
+    model = new_model(config, device)
+    manifest, now = run.manifest(), _circumstances(config, model)
+    if "format" not in manifest:  # it was killed before there was one
+        now |= {"format": FORMAT, "command": command, "started": _now(), "seed": config.seed}
+        now |= _sizes(model)
     was = {key: manifest.get(key) for key in now}
     notes += [
         f"not bit for bit as if it had not stopped: {k} was {was[k]}, is {now[k]}"
@@ -110,6 +110,15 @@ def _circumstances(config: Config, model: Model) -> dict[str, Any]:
         },
         "machine": f"{platform.machine()} {platform.system()}",
         "commit": _commit(),
+    }
+
+
+def _sizes(model: Model) -> dict[str, Any]:
+    parts = {name: _count(module) for name, module in model.core.named_children()}
+    return {
+        "parameters": _count(model),
+        "parameters_by_part": {**parts, "readout": _count(model.readout)},
+        "state_size": state_size(model),
     }
 
 
