@@ -278,6 +278,7 @@ def plot(
     ] = False,
 ) -> None:
     """Draw a run: its learning curve, and its memory at work on one episode."""
+    from ntm.experiment import limits
     from ntm.experiment.config import task_settings, with_settings
     from ntm.experiment.models import load_model
     from ntm.experiment.rundir import RunDir
@@ -290,6 +291,7 @@ def plot(
     model, config = load_model(directory, slots=slots)
     longest = {} if settings else config.validation.task
     task = with_settings(config.task, {**longest, **task_settings(settings or ())}).scored()
+    limits.check(task, config.model, batch=1)
     episode = task.sample(numpy_generator(seed, Stream.EVALUATION), 1)
     validation = directory.rows(directory.validation_file)
     moments = directory.snapshots() if learning and validation else []

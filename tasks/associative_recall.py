@@ -59,6 +59,10 @@ class AssociativeRecall(Task):
     def output_size(self) -> int:
         return self.width
 
+    @property
+    def steps(self) -> int:
+        return self.items[1] * (self.item_length + 1) + 2 * self.item_length + 2
+
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         items = draw(rng, self.items, batch, self.mixed)  # [B]
         most, L, W = items.max(), self.item_length, self.width
@@ -86,7 +90,17 @@ class AssociativeRecall(Task):
         return episode(inputs, targets, mask, items=items)
 
     def _distinct_items(self, rng: np.random.Generator, batch: int, items: int) -> np.ndarray:
-        """[B, K, L, W] bits; an item that repeats an earlier one of its list is drawn again."""
+        """[B, K, L, W] bits; an item that repeats an earlier one of its list is drawn again.
+
+        Where most of the items that exist are listed, they are shuffled instead: the last ones
+        would take long to be drawn.
+        """
+        bits = self.item_length * self.width
+        if 2 * items > 2**bits:
+            codes = rng.permuted(np.tile(np.arange(2**bits), (batch, 1)), axis=1)[:, :items]
+            drawn = codes[..., None] >> np.arange(bits) & 1
+            shape = (batch, items, self.item_length, self.width)
+            return drawn.astype(np.float32).reshape(shape)
         contents = random_bits(rng, batch, items, self.item_length, self.width)
         while True:
             packed = np.packbits(contents.reshape(batch, items, -1).astype(bool), axis=-1)

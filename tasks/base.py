@@ -52,6 +52,11 @@ class Task(ABC):
     def output_size(self) -> int:
         """O: channels of the output, each a probability of a 1."""
 
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """Steps of the longest episode that can be drawn."""
+
     @abstractmethod
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         """``batch`` sequences drawn with the generator."""

@@ -45,6 +45,10 @@ class Copy(Task):
     def output_size(self) -> int:
         return self.width
 
+    @property
+    def steps(self) -> int:
+        return 2 * self.length[1] + 1
+
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         length = draw(rng, self.length, batch, self.mixed)  # [B]
         longest = length.max()

@@ -58,6 +58,10 @@ class NGram(Task):
     def output_size(self) -> int:
         return 1
 
+    @property
+    def steps(self) -> int:
+        return self.length
+
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         contexts = 2 ** (self.order - 1)
         table = rng.beta(*self.beta, size=(batch, contexts))  # [B, C]

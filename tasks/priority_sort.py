@@ -51,6 +51,10 @@ class PrioritySort(Task):
     def output_size(self) -> int:
         return self.width
 
+    @property
+    def steps(self) -> int:
+        return self.items + 1 + self.sorted
+
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         K, W = self.items, self.width
         vectors = random_bits(rng, K, batch, W)

@@ -64,6 +64,12 @@ class RepeatCopy(Task):
         deviation = np.sqrt(((high - low + 1) ** 2 - 1) / 12) if high > low else 1.0
         return ((repeats - (low + high) / 2) / deviation).astype(np.float32)
 
+    @property
+    def steps(self) -> int:
+        length, repeats = self.length[1], self.repeats[1]
+        told = repeats if self.count == "unary" else 1
+        return length + 1 + told + length * repeats + 1
+
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         length = draw(rng, self.length, batch, self.mixed)  # [B]
         repeats = draw(rng, self.repeats, batch, self.mixed)  # [B]

@@ -258,7 +258,7 @@ def _split(setting: str) -> tuple[str, Any]:
         raise UsageError(f"--set {setting}: should be key=value, such as train.batch=4")
     try:
         return key, yaml.load(value, _Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
+    except _NOT_YAML as error:
         raise UsageError(f"--set {setting}: {_yaml_problem(error)}") from None
 
 
@@ -299,6 +299,9 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+#: Beside errors of grammar: a number of thousands of digits, a date that is none, deep nesting.
+_NOT_YAML = (yaml.YAMLError, ValueError, OverflowError, RecursionError)
+
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
@@ -313,14 +316,16 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: is not a text file") from None
-    except yaml.YAMLError as error:
+    except _NOT_YAML as error:
         raise UsageError(f"{path}: {_yaml_problem(error)}") from None
     if not isinstance(raw, dict):
         raise UsageError(f"{path}: should hold the keys task, model and train")
     return raw
 
 
-def _yaml_problem(error: yaml.YAMLError) -> str:
+def _yaml_problem(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         mark = error.problem_mark
         return (
@@ -332,7 +337,13 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
 def _validate(adapter: TypeAdapter[_T], raw: Any, source: str, prefix: str = "") -> _T:
     """Validated as JSON: there lists may stand for tuples, and nothing else is converted."""
     try:
-        return adapter.validate_json(json.dumps(raw, default=str))
+        text = json.dumps(raw, default=str)
+    except (ValueError, RecursionError):
+        raise UsageError(
+            f"{source}: holds a number that is too long, or is nested too deeply"
+        ) from None
+    try:
+        return adapter.validate_json(text)
     except UsageError as error:  # of validation.task
         problems = str(error).splitlines()
         raise UsageError("\n".join([f"{source}:", *(f"  {p}" for p in problems)])) from None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ntm.experiment import score
+from ntm.experiment.limits import check_inputs
 from ntm.experiment.streams import Stream, numpy_generator
 from ntm.machine.model import Model
 from tasks import Episode, Task
@@ -64,8 +65,9 @@ def evaluate(
 ) -> Scores:
     """Scores a model on episodes that depend on nothing but the task, their number and the seed."""
     task = task.scored()
+    check_inputs(task, PART)
     device = next(model.parameters()).device
-    at_once = max(1, min(PART, STATE_FLOATS // state_size(model)))
+    at_once = max(1, min(PART, STATE_FLOATS // max(1, state_size(model))))
     parts: list[tuple[Episode, Tensor, Tensor, Tensor]] = []
     for first in range(0, episodes, PART):
         rng = numpy_generator(seed, stream, first // PART)

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from ntm.errors import NTMError, UsageError
+from ntm.experiment import limits
 from ntm.experiment.config import Config
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.experiment.streams import Stream, torch_generator
@@ -19,6 +20,7 @@ from ntm.machine.model import Model, build_model
 
 def new_model(config: Config, device: torch.device | str = "cpu") -> Model:
     """The model of a config before training, on its engine: the same numbers on every device."""
+    limits.check(config.task, config.model, config.train.batch, config.train.segment)
     generator = torch_generator(config.seed, Stream.INITIALISATION)
     task = config.task
     model = build_model(config.model, task.input_size, task.output_size, generator).to(device)

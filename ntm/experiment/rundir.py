@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import json
 import os
+import shlex
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +26,9 @@ from ntm.experiment.config import Config, dump_config, load_config
 
 #: Says what the files of a run mean; raised when a change would misread older ones.
 FORMAT = 1
+
+#: Says how a checkpoint is read; 2 has a checksum.
+CHECKPOINT = "ntm-checkpoint-2"
 
 #: Ends the names of files that are being written.
 TEMPORARY = ".part"
@@ -63,7 +69,8 @@ class RunDir:
     """The files of one run.
 
     config.yaml, manifest.json, metrics.csv (training), eval.csv (validation), trace.npz,
-    checkpoint/last.safetensors (to resume from), checkpoint/best.safetensors (the weights that
+    checkpoint/last.safetensors (to resume from; previous.safetensors is the one before it),
+    checkpoint/best.safetensors (the weights that
     did best in validation: what the run is scored and drawn with), checkpoint/snapshots/ (weights
     along the way, where they were asked for), evaluations.json, plots/.
     """
@@ -76,6 +83,7 @@ class RunDir:
         self.validation_file = self.path / "eval.csv"
         self._checkpoints = self.path / "checkpoint"
         self.last_file = self._checkpoints / "last.safetensors"
+        self.previous_file = self._checkpoints / "previous.safetensors"
         self.best_file = self._checkpoints / "best.safetensors"
         self.snapshots_folder = self._checkpoints / "snapshots"
         self.trace_file = self.path / "trace.npz"
@@ -239,7 +247,10 @@ class RunDir:
     # Checkpoints
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """The moment to resume from, in one file."""
+        """The moment to resume from, in one file. The one before it is kept, too."""
+        if self.last_file.exists():
+            with _writing(self.previous_file):
+                _link(self.last_file, self.previous_file)
         tensors = {f"model/{name}": t for name, t in checkpoint.weights.items()}
         tensors |= {f"optimizer/{name}": t for name, t in checkpoint.optimizer.items()}
         self._save(self.last_file, tensors, checkpoint.state)
@@ -272,12 +283,25 @@ class RunDir:
 
     def _save(self, file: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         tensors = {name: t.detach().contiguous().cpu() for name, t in tensors.items()}
-        metadata = {"format": f"ntm-checkpoint-{FORMAT}", "state": json.dumps(state)}
+        text = json.dumps(state)
+        metadata = {"format": CHECKPOINT, "state": text}
+        metadata["checksum"] = _checksum(tensors, text)
         write_file(file, safetensors.torch.save(tensors, metadata))
 
     def load_checkpoint(self) -> Checkpoint:
-        """The moment to resume from."""
-        return _load(self.last_file)
+        """The moment to resume from. If it is damaged, the error says whether the previous is."""
+        try:
+            return _load(self.last_file)
+        except NTMError as error:
+            try:
+                before = _load(self.previous_file).state["progress"]["sequences"]
+            except (NTMError, KeyError, TypeError):
+                raise error from None
+            raise NTMError(
+                f"{error}; the checkpoint before it, of {before:,} sequences, is whole: mv "
+                f"{shlex.quote(str(self.previous_file))} {shlex.quote(str(self.last_file))} "
+                "to go on from there"
+            ) from None
 
     def load_best(self) -> Checkpoint:
         """The weights that the run is scored with: the best, or before any validation the last."""
@@ -304,26 +328,45 @@ def write_file(file: Path, content: str | bytes) -> None:
 
 
 def _load(file: Path) -> Checkpoint:
-    weights: dict[str, Tensor] = {}
-    optimizer: dict[str, Tensor] = {}
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+    tensors: dict[str, Tensor] = {}
     try:
         with safe_open(file, framework="pt") as stream:
             metadata = stream.metadata() or {}
-            if metadata.get("format") != f"ntm-checkpoint-{FORMAT}":
+            if metadata.get("format") != CHECKPOINT:
                 found = metadata.get("format", "none")
                 raise NTMError(
                     f"{file}: not a checkpoint of this program (its format is {found}, "
-                    f"should be ntm-checkpoint-{FORMAT})"
+                    f"should be {CHECKPOINT})"
                 )
-            state = json.loads(metadata["state"])
+            text = metadata["state"]
+            state = json.loads(text)
             for key in stream.keys():  # noqa: SIM118 - not a dictionary
                 group, _, name = key.partition("/")
-                {"model": weights, "optimizer": optimizer}[group][name] = stream.get_tensor(key)
+                tensors[key] = groups[group][name] = stream.get_tensor(key)
+        if metadata["checksum"] != _checksum(tensors, text):
+            raise ValueError("its checksum is that of other content")
     except FileNotFoundError:
         raise NTMError(f"{file}: no checkpoint here; train the run first") from None
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise NTMError(f"{file}: not a readable checkpoint, damaged or foreign: {error}") from None
-    return Checkpoint(weights, optimizer, state)
+    return Checkpoint(groups["model"], groups["optimizer"], state)
+
+
+def _checksum(tensors: dict[str, Tensor], state: str) -> str:
+    """Of all that a checkpoint holds."""
+    return hashlib.sha256(safetensors.torch.save(tensors) + state.encode()).hexdigest()
+
+
+def _link(file: Path, other: Path) -> None:
+    """Gives a file a second name, at once and whole; what had that name is gone."""
+    temporary = other.with_name(f".{other.name}{TEMPORARY}")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(file, temporary)
+    except OSError:  # a file system without links
+        shutil.copyfile(file, temporary)
+    os.replace(temporary, other)
 
 
 def _numbers(reader: csv.DictReader[str]) -> Iterator[dict[str, float]]:

@@ -218,7 +218,8 @@ class LocalExecutor:
             return End(p.job, None)
         if code < 0:
             return End(p.job, f"killed by {signal.Signals(-code).name}")
-        last = said[-1].removeprefix("ntm: ") if said else f"ended with exit code {code}"
+        last = said[-1] if said else f"ended with exit code {code}"
+        last = last.removeprefix("ntm: ").removeprefix(f"{p.job.folder}: ")
         return End(p.job, last, busy="another process is training here" in last)
 
 

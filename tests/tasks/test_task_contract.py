@@ -273,3 +273,8 @@ def test_to_moves_what_is_computed_with() -> None:
     episode = sample(Copy()).to("meta")
     assert {x.device.type for x in episode[:3]} == {"meta"}
     assert episode.conditions["length"].device.type == "cpu"
+
+
+def test_no_episode_is_longer_than_the_task_says(task: Task) -> None:
+    lengths = {len(sample(task, seed, 30).inputs) for seed in range(20)}
+    assert max(lengths) == task.steps

@@ -1,0 +1,77 @@
+"""What would not fit into this machine's memory is refused before anything is made."""
+
+from __future__ import annotations
+
+import os
+
+from ntm.errors import UsageError
+from ntm.machine.model import ModelConfig
+from tasks import Task
+
+FLOAT = 4
+
+
+def check(task: Task, model: ModelConfig, batch: int, segment: int | None = None) -> None:
+    """Refuses what is certain not to fit.
+
+    batch: sequences at a time, with the history of their states; segment: as in training, steps
+    between the states that are kept.
+    """
+    for what, needed in estimate(task, model, batch, segment).items():
+        _refuse(what, needed, batch)
+
+
+def check_inputs(task: Task, batch: int) -> None:
+    """Refuses episodes that are certain not to fit, whatever the model."""
+    _refuse("task", FLOAT * _episode(task, batch), batch)
+
+
+def estimate(
+    task: Task, model: ModelConfig, batch: int, segment: int | None = None
+) -> dict[str, int]:
+    """Bytes that are needed at least, by the setting that asks for them.
+
+    Lower bounds: parameters of the largest matrices alone, a batch of inputs and targets, and one
+    float for each number of the states that are kept.
+    """
+    T, I, O = task.steps, task.input_size, task.output_size  # noqa: E741
+    controller, memory = model.controller, model.memory
+    S, layers = controller.size, controller.layers
+    kept = T if segment is None else min(T, segment + T // segment)
+    recurrent = controller.kind != "feedforward"
+    found = {
+        "task": _episode(task, batch),
+        "model.controller": layers * S * ((S if recurrent else 1) + 1) + S * (I + O),
+    }
+    if memory is not None:
+        N, W, H = memory.slots, memory.width, memory.read_heads + memory.write_heads
+        emitted = H * (W + 2 * memory.shift_range + 4)
+        found["model.memory"] = (
+            (batch * kept + 1) * (N * W + H * N + H * W) + S * emitted + S * H * W // 2
+        )
+    return {what: FLOAT * floats for what, floats in found.items()}
+
+
+def _episode(task: Task, batch: int) -> int:
+    """Floats of a batch: inputs, targets and outputs."""
+    return batch * task.steps * (task.input_size + 2 * task.output_size)
+
+
+def _refuse(what: str, needed: int, batch: int) -> None:
+    if needed > (limit := physical_memory()):
+        raise UsageError(
+            f"{what}: for a batch of {batch:,} would need at least {_gib(needed)} GiB of memory, "
+            f"and this machine has {_gib(limit)}"
+        )
+
+
+def physical_memory() -> int:
+    """Bytes of this machine; a terabyte where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 2**40
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.3g}" if size < 2**50 else f"{size / 2**30:.0e}"

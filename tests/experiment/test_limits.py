@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ntm.errors import UsageError
+from ntm.experiment import limits
+from ntm.experiment.config import load_config, parse_config
+from ntm.experiment.evaluate import evaluate
+from ntm.experiment.models import load_model, new_model
+from ntm.experiment.train import train
+from tasks.copy import Copy
+from tests.experiment.small import SMALL, Watch, new_run, small_config
+from tests.experiment.test_train import CPU
+
+
+def model(size: int = 5, **memory: int) -> dict[str, Any]:
+    return {"model": {"controller": {"kind": "lstm", "size": size}, "memory": memory}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"task": {"length": [1, 900_000_000]}}, "task"),
+        ({"train": {"batch": 10**9}}, "task"),
+        (model(size=10**6), "model.controller"),
+        (model(slots=10**12), "model.memory"),
+        (model(width=10**11), "model.memory"),
+        (model(read_heads=10**9), "model.memory"),
+    ],
+)
+def test_what_cannot_fit_is_refused_before_it_is_made(
+    changes: dict[str, dict[str, Any]], what: str
+) -> None:
+    raw = {name: {**block, **changes.get(name, {})} for name, block in SMALL.items()}
+    config = parse_config(raw, "large")
+    with pytest.raises(
+        UsageError, match=rf"{what}: for a batch of [\d,]+ would need at least [\d,.e+]+ GiB"
+    ):
+        new_model(config)
+
+
+def test_a_trained_machine_is_not_given_what_does_not_fit_either(tmp_path: Path) -> None:
+    config = small_config(train={"sequences": 6})
+    run = new_run(tmp_path / "run", config)
+    train(run, config, CPU, Watch())
+    with pytest.raises(UsageError, match=r"model\.memory: for a batch of"):
+        load_model(run, slots=10**12)
+    trained, _ = load_model(run)
+    with pytest.raises(UsageError, match="task: for a batch of 50 would need"):
+        evaluate(trained, Copy(width=3, length=(10**9, 10**9)), episodes=1)
+
+
+def test_the_estimate_is_below_what_is_taken() -> None:
+    """Of a machine that was measured: copy at length 20, 128 slots, takes 11 KB a step."""
+    config = load_config("copy/ntm-lstm")
+    needed = limits.estimate(config.task, config.model, batch=1)
+    assert 0.5 < needed["model.memory"] / (41 * 11_000) < 1.2
+    per_segment = limits.estimate(Copy(length=(500, 500)), config.model, 1, segment=10)
+    whole = limits.estimate(Copy(length=(500, 500)), config.model, 1)
+    assert whole["model.memory"] > 8 * per_segment["model.memory"]
+
+
+@pytest.mark.parametrize("name", ["copy/paper-ntm-ff", "repeat_copy/paper-lstm", "ngram/ntm-gru"])
+def test_shipped_configs_need_little(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "physical_memory", lambda: 2**28)
+    config = load_config(name)
+    limits.check(config.task, config.model, config.train.batch)
