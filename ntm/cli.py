@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ntm.errors import NTMError
+from ntm.errors import NTMError, UsageError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -179,6 +179,12 @@ def sweep(
     out: Annotated[Path, typer.Option(help="Where the runs and the report go.")] = Path(
         "runs/sweep"
     ),
+    executor: Annotated[str, typer.Option(help="local, or ray: an optional extra.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster; without one, Ray is started here.")
+    ] = None,
+    cpus: Annotated[float, typer.Option(min=0, help="For each run, on a Ray cluster.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0, help="For each run, on a Ray cluster.")] = 0,
 ) -> None:
     """Train every combination once. The same command again does only what is missing."""
     from rich.console import Console
@@ -186,15 +192,23 @@ def sweep(
     from ntm.console import SweepConsole
     from ntm.experiment import sweep as many
 
+    if executor not in ("local", "ray"):
+        raise UsageError(f"--executor {executor}: should be local or ray")
     jobs = many.plan(configs, seeds, grid or [], settings or [], out)
     console = Console(stderr=True, highlight=False)
     stop = _StopOnSignal()
     with many.lock(out), stop, SweepConsole(console, workers, many.progress) as watcher:
-        executor = many.LocalExecutor(workers)
+        where: many.Executor
+        if executor == "ray":
+            from ntm.experiment.cluster import RayExecutor
+
+            where = RayExecutor(address, workers, cpus, gpus)
+        else:
+            where = many.LocalExecutor(workers)
         try:
-            state = many.sweep(jobs, out, executor, watcher, retries, stop.requested)
+            state = many.sweep(jobs, out, where, watcher, retries, stop.requested)
         finally:
-            executor.stop()
+            where.stop()
     done, failed = len(state.done), len(state.failed)
     left = len(jobs) - done - failed
     typer.echo(
