@@ -28,6 +28,10 @@ from tasks import Episode
 #: sharpening can multiply by more than 10^38. Such a step is left out; so many in a row are an end.
 OVERFLOWS = 10
 
+#: So many rows of metrics are written every ``report_every`` sequences; later ones are means of
+#: more and more, so that a very long run does not fill a disk.
+ROWS = 10_000
+
 
 class Watcher(Protocol):
     """Somebody who watches training: a progress bar, a log."""
@@ -127,7 +131,7 @@ def train(
         def due(every: int) -> bool:
             return progress.sequences // every > (progress.sequences - settings.batch) // every
 
-        if due(settings.report_every):
+        if due(settings.report_every * _thinning(config, progress.sequences)):
             watcher.reported(_report(run, progress, optimizer.param_groups[0]["lr"]))
         if due(config.validation.every) or progress.sequences >= settings.sequences:
             _validate(run, config, model, progress, watcher)
@@ -289,6 +293,11 @@ def _report(run: RunDir, progress: Progress, lr: float) -> dict[str, float]:
     run.append(run.metrics_file, row)
     progress.interval = {}
     return row
+
+
+def _thinning(config: Config, sequences: int) -> int:
+    """1, and after ``ROWS`` rows 2, 4, 8 ...: a table grows by half of ROWS as a run doubles."""
+    return 1 << (max(0, sequences - 1) // (config.train.report_every * ROWS)).bit_length()
 
 
 def _add(sums: dict[str, float], **values: float) -> None:

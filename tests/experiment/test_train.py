@@ -257,6 +257,23 @@ def test_a_reported_row_is_the_mean_of_its_interval(tmp_path: Path) -> None:
         assert [row[name] for row in rows[12]] == pytest.approx(means)
 
 
+def test_rows_of_a_long_run_become_fewer_and_leave_out_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ntm.experiment.train.ROWS", 10)
+    config = small_config(train={"batch": 1, "sequences": 90, "report_every": 1})
+    run = new_run(tmp_path / "run", config)
+    train(run, config, CPU, Watch())
+    at = [row["sequences"] for row in run.rows(run.metrics_file)]
+    assert at == [*range(1, 11), *range(12, 21, 2), *range(24, 41, 4), *range(48, 81, 8)]
+    dense = new_run(tmp_path / "dense", config)
+    monkeypatch.setattr("ntm.experiment.train.ROWS", 1000)
+    train(dense, config, CPU, Watch())
+    bits = [row["bits"] for row in dense.rows(dense.metrics_file)]
+    thin = {row["sequences"]: row["bits"] for row in run.rows(run.metrics_file)}
+    assert thin[48] == pytest.approx(sum(bits[40:48]) / 8)
+
+
 def test_in_segments_the_same_training(tmp_path: Path) -> None:
     rows = []
     for segment in (None, 3):
