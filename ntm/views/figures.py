@@ -156,10 +156,9 @@ def memory_use(
     weights = machine.weights[:, :, slots]
     scored = np.where(trace.mask[:, None] > 0, trace.outputs, np.nan)
     bits = max(trace.inputs.shape[1], trace.outputs.shape[1])
-    flat, reach = 1.0 if bits == 1 else 1.7, float(np.abs(trace.inputs).max())
-    numbers = (0.0, 1.0) if trace.inputs.min() >= 0 and reach <= 1 else (-reach, reach)
+    flat, lowest = 1.0 if bits == 1 else 1.7, min(0.0, float(trace.inputs.min()))
     added, read = (float(np.abs(values).max()) for values in (machine.add, machine.reads))
-    left = [("Inputs", trace.inputs, numbers, flat)]
+    left = [("Inputs", trace.inputs, (lowest, 1.0), flat)]  # a count above 1 is as white as a 1
     left += _each("Adds", machine.add, (-added, added), 1.6)
     left += _each("Write weightings", weights[:, reads:], (0, 1), 2.4)
     right = [("Outputs", scored, (0.0, 1.0), flat)]
@@ -173,7 +172,9 @@ def memory_use(
         every = part.subplots(len(panels), 1, sharex=True, squeeze=False,
                               height_ratios=[p[3] for p in panels])[:, 0]  # fmt: skip
         for axes, (name, values, limits, _) in zip(every, panels, strict=True):
-            _show(axes, values, "Greys_r" if limits == (0, 1) else "cividis", limits)
+            _show(
+                axes, values, "cividis" if name.startswith(("Adds", "Reads")) else "Greys_r", limits
+            )
             axes.set_title(name)
             axes.set_yticks([])
             weighting = "weighting" in name
@@ -379,7 +380,7 @@ def sort_use(trace: Trace, title: str) -> Figure:
         ("Read weightings", weights[answer, reader]),
     ]
     for axes, (name, values) in zip(figure.subplots(1, 3, sharey=True), panels, strict=True):
-        _show(axes, values, "Greys_r", (0, max(0.5, float(values.max()))))
+        _show(axes, values, "Greys_r", (0, max(0.05, float(values.max()))))
         axes.set_title(name)
         axes.set_xlabel("time")
         axes.set_yticks([])
