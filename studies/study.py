@@ -69,9 +69,12 @@ def one(study: dict[str, Any], name: str, variant: str, seed: int) -> dict[str, 
         ntm("train", *command, "--quiet", *(["--resume"] if status else []))
         status = run.manifest()["status"]
     results = {}
+    memory = run.config().model.memory
     for label, test in study["tests"].items():
+        if "slots" in test and memory and memory.first == "learned":
+            continue  # it has the slots that it has
         if known(run, test) is None:
-            can_grow = "slots" in test and run.config().model.memory is not None
+            can_grow = "slots" in test and memory is not None
             slots = ["--slots", str(test["slots"])] if can_grow else []
             count = ["--episodes", str(test["episodes"])]
             ntm("evaluate", str(run.path), *options(test["set"]), *slots, *count)
