@@ -404,7 +404,7 @@ def reproduce(
     """Draw the paper's figures and tables from your runs, or say which runs are missing."""
     from ntm import reproduce as paper
     from ntm.experiment import results
-    from ntm.experiment.rundir import write_file
+    from ntm.files import write_file
     from ntm.views import plots
 
     names = paper.names(asked)

@@ -14,14 +14,15 @@ MAY_IMPORT = {
     "configs": {"configs"},
     "controllers": {"controllers"},
     "tasks": {"tasks"},
-    "ntm.machine": {"ntm.machine", "ntm.errors", "controllers", "tasks.base"},
+    "ntm.machine": {"ntm.machine", "ntm.errors", "ntm.files", "controllers", "tasks.base"},
     "ntm.experiment": {
-        "ntm.experiment", "ntm.machine", "ntm.errors", "configs", "controllers", "tasks",
+        "ntm.experiment", "ntm.machine", "ntm.errors", "ntm.files", "configs", "controllers", "tasks",
     },
     "ntm.views": {
         "ntm.views", "ntm.machine.trace", "ntm.experiment.results", "ntm.experiment.rundir",
-        "ntm.errors",
+        "ntm.errors", "ntm.files",
     },
+    "ntm.files": {"ntm.files", "ntm.errors"},
     "ntm.console": {"ntm.console"},
     "ntm.errors": set(),
     "ntm.cli": {"ntm", "configs", "controllers", "tasks"},

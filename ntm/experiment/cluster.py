@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from ntm.errors import UsageError
 from ntm.experiment.config import dump_config, load_config
-from ntm.experiment.rundir import TEMPORARY, write_file
 from ntm.experiment.sweep import End, Job
+from ntm.files import TEMPORARY, write_file
 
 #: Seconds between the copies of a run that its node sends while it trains: what a node that dies
 #: takes with it.

@@ -10,7 +10,6 @@ import json
 import os
 import shlex
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,15 +22,13 @@ from torch import Tensor
 
 from ntm.errors import NTMError, UsageError
 from ntm.experiment.config import Config, dump_config, load_config
+from ntm.files import TEMPORARY, write_file, writing
 
 #: Says what the files of a run mean; raised when a change would misread older ones.
 FORMAT = 1
 
 #: Says how a checkpoint is read; 2 has a checksum.
 CHECKPOINT = "ntm-checkpoint-2"
-
-#: Ends the names of files that are being written.
-TEMPORARY = ".part"
 
 
 class Checkpoint(NamedTuple):
@@ -99,7 +96,7 @@ class RunDir:
             )
         if run.path.is_dir() and any(run._foreign()):
             raise UsageError(f"{run.path} is not empty and holds no run: name another with --run")
-        with _writing(run.path):
+        with writing(run.path):
             run.last_file.parent.mkdir(parents=True, exist_ok=True)
         run.save_config(config)
         return run
@@ -120,7 +117,7 @@ class RunDir:
 
     def tidy(self) -> None:
         """Removes what was being written when a process was killed."""
-        with _writing(self.path):
+        with writing(self.path):
             for file in self.path.rglob(f".*{TEMPORARY}"):
                 file.unlink(missing_ok=True)
 
@@ -162,7 +159,7 @@ class RunDir:
         except ImportError:  # Windows has none
             yield
             return
-        with _writing(self.path), (self.path / ".lock").open("w") as stream:
+        with writing(self.path), (self.path / ".lock").open("w") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -174,7 +171,7 @@ class RunDir:
 
     def append(self, file: Path, row: dict[str, Any]) -> None:
         """One row of metrics or of validation, written at once."""
-        with _writing(file), file.open("a", encoding="utf-8", newline="") as stream:
+        with writing(file), file.open("a", encoding="utf-8", newline="") as stream:
             writer = csv.DictWriter(stream, row, lineterminator="\n")
             if not stream.tell():
                 writer.writeheader()
@@ -249,7 +246,7 @@ class RunDir:
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """The moment to resume from, in one file. The one before it is kept, too."""
         if self.last_file.exists():
-            with _writing(self.previous_file):
+            with writing(self.previous_file):
                 _link(self.last_file, self.previous_file)
         tensors = {f"model/{name}": t for name, t in checkpoint.weights.items()}
         tensors |= {f"optimizer/{name}": t for name, t in checkpoint.optimizer.items()}
@@ -275,7 +272,7 @@ class RunDir:
 
     def drop_snapshot(self, sequences: int) -> None:
         """Removes a snapshot."""
-        with _writing(self.snapshots_folder):
+        with writing(self.snapshots_folder):
             self._snapshot(sequences).unlink(missing_ok=True)
 
     def _snapshot(self, sequences: int) -> Path:
@@ -306,25 +303,6 @@ class RunDir:
     def load_best(self) -> Checkpoint:
         """The weights that the run is scored with: the best, or before any validation the last."""
         return _load(self.best_file if self.best_file.exists() else self.last_file)
-
-
-def write_file(file: Path, content: str | bytes) -> None:
-    """Whole or not at all: written beside the file, synced, then renamed over it."""
-    data = content.encode() if isinstance(content, str) else content
-    with _writing(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(TEMPORARY, f".{file.name}.", file.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide it from others
-            os.replace(temporary, file)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
 
 
 def _load(file: Path) -> Checkpoint:
@@ -373,11 +351,3 @@ def _numbers(reader: csv.DictReader[str]) -> Iterator[dict[str, float]]:
     for row in reader:
         with contextlib.suppress(TypeError, ValueError):  # cut off: a missing or a broken number
             yield {name: float(value) for name, value in row.items()}
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise NTMError(f"{path}: cannot be written: {error.strerror or error}") from None

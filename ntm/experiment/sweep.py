@@ -19,7 +19,8 @@ from typing import Any, NamedTuple, Protocol
 
 from ntm.errors import NTMError, UsageError
 from ntm.experiment.config import load_config
-from ntm.experiment.rundir import RunDir, write_file
+from ntm.experiment.rundir import RunDir
+from ntm.files import write_file
 
 #: Statuses of a run that is over.
 ENDED = ("solved", "budget")

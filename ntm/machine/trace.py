@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ntm.errors import NTMError
+from ntm.files import write_file
 from ntm.machine.cell import NTMCell
 from ntm.machine.model import Model
 from tasks.base import Episode
@@ -66,12 +67,9 @@ class Trace:
             arrays |= {
                 f"machine.{f.name}": getattr(self.machine, f.name) for f in fields(MachineTrace)
             }
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as stream:
-                np.savez_compressed(stream, **arrays)
-        except OSError as error:
-            raise NTMError(f"{path}: cannot be written: {error.strerror}") from None
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **arrays)
+        write_file(path, stream.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> Trace:

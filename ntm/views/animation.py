@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import matplotlib
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from ntm.errors import NTMError
+from ntm.files import write_file
 from ntm.machine.trace import Array, Trace
 from ntm.views.comparison import LOWEST, Curve
 from ntm.views.plots import ACCENT, MUTED, PALE, STYLE, WRONG, slots_in_use
@@ -153,24 +153,19 @@ def _part(trace: Trace, name: str, heads: Mapping[str, int], slots: Array, score
 
 def write(trace: Trace, title: str, path: Path) -> None:
     """Writes an episode as a GIF, four steps a second."""
-    with _folder_of(path):
-        _animate(trace, title).save(path, writer=PillowWriter(fps=4), dpi=80)
+    _save(_animate(trace, title), path, 4)
 
 
 def write_learning(traces: Mapping[int, Trace], curve: Curve, title: str, path: Path) -> None:
     """Writes learning as a GIF. traces: the same episode, by the sequences seen in training."""
-    with _folder_of(path):
-        _learn(traces, curve, title).save(path, writer=PillowWriter(fps=3), dpi=80)
+    _save(_learn(traces, curve, title), path, 3)
 
 
-@contextmanager
-def _folder_of(path: Path) -> Iterator[None]:
-    """Made where it is missing; what cannot be written is one message."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise NTMError(f"{path}: cannot be written: {error.strerror}") from None
+def _save(animation: FuncAnimation, path: Path, frames_per_second: int) -> None:
+    with TemporaryDirectory() as folder:
+        drawn = Path(folder) / "drawn.gif"
+        animation.save(drawn, writer=PillowWriter(fps=frames_per_second), dpi=80)
+        write_file(path, drawn.read_bytes())
 
 
 def _only(values: Array, scored: Array) -> Array:

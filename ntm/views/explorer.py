@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 
 from ntm.errors import NTMError
+from ntm.files import write_file
 from ntm.machine.trace import Array, MachineTrace, Trace
 
 
@@ -46,12 +47,7 @@ def explorer(trace: Trace, title: str) -> str:
 
 def write(trace: Trace, title: str, path: Path) -> None:
     """Writes the page."""
-    page = explorer(trace, title)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise NTMError(f"{path}: cannot be written: {error.strerror}") from None
+    write_file(path, explorer(trace, title))
 
 
 def _packed(values: Array) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ntm.errors import NTMError
+from ntm.files import write_file
 from ntm.machine.trace import Array, Trace
 
 #: In an episode of more steps, a frame around a wrong bit would hide its neighbours.
@@ -35,11 +36,9 @@ STYLE: Any = {
 
 def save(figure: Figure, path: Path) -> None:
     """Writes the figure as PNG."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=160, facecolor="white")
-    except OSError as error:
-        raise NTMError(f"{path}: cannot be written: {error.strerror}") from None
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=160, facecolor="white")
+    write_file(path, stream.getvalue())
 
 
 @matplotlib.rc_context(STYLE)

@@ -16,7 +16,6 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from ntm.errors import NTMError
 from ntm.experiment.results import (
     Comparison,
     Group,
@@ -30,6 +29,7 @@ from ntm.experiment.results import (
     unlike,
 )
 from ntm.experiment.rundir import Evaluation
+from ntm.files import write_file
 from ntm.machine.trace import Trace
 from ntm.views import paper
 from ntm.views.comparison import Point, curve_of, generalisation, learning_curves
@@ -94,21 +94,17 @@ def write(
     out: Path, sections: Sequence[Section], troubles: Sequence[Trouble], versions: str
 ) -> list[Path]:
     """report.html, report.md, results.csv, and every figure as SVG and PNG."""
-    try:
-        (out / "figures").mkdir(parents=True, exist_ok=True)
-        shown: dict[str, str] = {}
-        for part in sections:
-            for picture in part.pictures:
-                shown[picture.name] = _save(picture, out / "figures")
-        written = {
-            "report.html": _render("report.html.jinja", sections, troubles, versions, shown),
-            "report.md": _render("report.md.jinja", sections, troubles, versions, shown),
-            "results.csv": _table(sections),
-        }
-        for name, text in written.items():
-            (out / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise NTMError(f"{out}: cannot be written: {error.strerror}") from None
+    shown: dict[str, str] = {}
+    for part in sections:
+        for picture in part.pictures:
+            shown[picture.name] = _save(picture, out / "figures")
+    written = {
+        "report.html": _render("report.html.jinja", sections, troubles, versions, shown),
+        "report.md": _render("report.md.jinja", sections, troubles, versions, shown),
+        "results.csv": _table(sections),
+    }
+    for name, text in written.items():
+        write_file(out / name, text)
     return [out / name for name in written]
 
 
@@ -374,12 +370,13 @@ def _conditions(task: str, n: int, group: Group) -> list[Picture]:
 
 def _save(picture: Picture, folder: Path) -> str:
     """Saves a figure as SVG and PNG; returns the SVG as a data address."""
-    stream = io.BytesIO()
+    stream, pixels = io.BytesIO(), io.BytesIO()
     # The same bytes every time: no date, and identifiers that do not depend on chance.
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": picture.name}):
         picture.figure.savefig(stream, format="svg", facecolor="white", metadata={"Date": None})
-        picture.figure.savefig(folder / f"{picture.name}.png", dpi=130, facecolor="white")
-    (folder / f"{picture.name}.svg").write_bytes(stream.getvalue())
+        picture.figure.savefig(pixels, format="png", dpi=130, facecolor="white")
+    write_file(folder / f"{picture.name}.svg", stream.getvalue())
+    write_file(folder / f"{picture.name}.png", pixels.getvalue())
     return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
 
 

@@ -9,7 +9,8 @@ import safetensors.torch
 import torch
 
 from ntm.errors import NTMError, UsageError
-from ntm.experiment.rundir import Checkpoint, RunDir, write_file
+from ntm.experiment.rundir import Checkpoint, RunDir
+from ntm.files import write_file
 from tests.experiment.small import new_run, small_config
 
 

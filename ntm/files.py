@@ -1,0 +1,42 @@
+"""Files that are whole or not there, whenever a process is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ntm.errors import NTMError
+
+#: Ends the names of files that are being written.
+TEMPORARY = ".part"
+
+
+def write_file(file: Path, content: str | bytes) -> None:
+    """Whole or not at all: written beside the file, synced, then renamed over it."""
+    data = content.encode() if isinstance(content, str) else content
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(TEMPORARY, f".{file.name}.", file.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide it from others
+            os.replace(temporary, file)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system refuses is one message, which names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise NTMError(f"{path}: cannot be written: {error.strerror or error}") from None
