@@ -219,6 +219,8 @@ def sweep(
     )
     for job, error in state.failed:
         typer.echo(f"failed: {job.folder}: {error}", err=True)
+    if failed:
+        typer.echo("a larger --retries tries again what has failed", err=True)
     if done:
         report([out], out / "report")
     if left:
@@ -311,7 +313,9 @@ def plot(
     moments = directory.snapshots() if learning and validation else []
     if learning and not moments:
         raise NTMError(
-            f"{run}: no snapshots were kept; ntm train --set train.snapshots=24 keeps some"
+            f"{directory.validation_file}: holds no row of validation"
+            if directory.snapshots()
+            else f"{run}: no snapshots were kept; ntm train --set train.snapshots=24 keeps some"
         )
     trace = record(model, episode)
     trace.save(directory.trace_file)
@@ -409,12 +413,20 @@ def reproduce(
 
     names = paper.names(asked)
     small = Path("runs/quick")
+    if quick and runs:
+        raise UsageError(f"--quick draws from small versions in {small}, not from --runs")
     if quick:
         for wanted in paper.needs(names):
             paper.train_missing(wanted, small)
     folders = [small] if quick else runs or [Path("runs")]
-    there = [folder for folder in folders if folder.is_dir() or runs]
-    found, _ = results.read_results(results.find_runs(there) if there else [])
+    there = [folder for folder in folders if runs or any(folder.rglob("config.yaml"))]
+    needed = any(plan.models for name, plan in paper.FIGURES.items() if name in names)
+    found, troubles = results.read_results(
+        results.find_runs(there) if there and (needed or runs) else []
+    )
+    for path, problem in troubles:
+        if not problem.startswith(results.TWICE):
+            typer.echo(f"left out: {path}: {problem}", err=True)
     if not quick:  # they would pass for the paper's where only their training was shorter
         found = [r for r in found if small.resolve() not in r.run.path.resolve().parents]
 
@@ -436,8 +448,10 @@ def reproduce(
             typer.echo(f"{name}: {without}: {paper.command(wanted)}", err=True)
         undrawn += drawing.figure is None
     if written:
-        write_file(out / "README.md", paper.gallery(written, quick))
-        typer.echo(out / "README.md")
+        page = out / "figures.md"
+        before = page.read_text("utf-8") if page.is_file() else ""
+        write_file(page, paper.gallery(written, quick, before))
+        typer.echo(page)
     if undrawn:
         raise typer.Exit(1)
 

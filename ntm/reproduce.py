@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import statistics
 import subprocess
@@ -92,7 +93,10 @@ class Wanted(NamedTuple):
         """Whether a run is of this model on this task, however it was trained."""
         config = result.config
         controller, memory = config.model.controller, config.model.memory
-        if config.task.scored() != self.config.task.scored():
+        tasks = [self.config.task.scored()]
+        if not self.quick:  # the paper's repeat copy has vectors of 6 bits, ours of 8
+            tasks.append(load_config(f"{self.task}/paper-ntm-lstm").task.scored())
+        if config.task.scored() not in tasks:
             return False
         if self.model == paper.LSTM:
             return memory is None and controller.kind == "lstm"
@@ -146,6 +150,10 @@ def _learning(top: tuple[float, float], title: str, task: Task, found: Found) ->
         floors = [r.validation[-1]["floor"] for g in found.values() for r in g.results]
         optimum = statistics.fmean(floors)
     readings = paper.LEARNING.get(task.kind, []) if full else []
+    if full and task.kind == "repeat_copy":
+        widths = {g.results[0].config.task.output_size - 1 for g in found.values()}
+        bits = " and ".join(map(str, sorted(widths)))
+        title += f" (vectors of {bits} bits; the paper's readings fit 6)"
     return figures.learning(curves, title, readings, top if full else None, optimum)
 
 
@@ -385,23 +393,38 @@ def train_missing(wanted: Wanted, folder: Path) -> None:
         raise NTMError(f"{run.path}: was not trained to its end", exit_code=done.returncode)
 
 
-def gallery(written: Mapping[str, Sequence[str]], quick: bool) -> str:
-    """A page of Markdown with every figure and what it was drawn from. written: its sources."""
-    lines = ["# The paper's figures, from our own runs" + (" of small versions" if quick else "")]
-    lines += ["", "Graves, Wayne and Danihelka, Neural Turing Machines (2014), arXiv 1410.5401."]
-    if not quick:
-        lines[-1] += " Hollow marks are\nreadings off the paper's plots, so rough."
+_HEAD = """# The paper's figures, from our own runs
+
+Graves, Wayne and Danihelka, Neural Turing Machines (2014), arXiv 1410.5401. Hollow marks are
+readings off the paper's plots, so rough.
+"""
+
+
+def gallery(written: Mapping[str, Sequence[str]], quick: bool, before: str = "") -> str:
+    """A page of Markdown with every figure and what it was drawn from.
+
+    written: the sources of each. before: the page as it was, of which the other figures stay.
+    """
+    parts = {}
+    for part in re.split(r"\n(?=## )", before)[1:]:
+        if heading := re.match(r"## (Figure|Table) (\d+)", part):
+            parts[{"Figure": "fig", "Table": "table"}[heading[1]] + heading[2]] = part.strip()
     for name, sources in written.items():
+        lines: list[str] = []
         if name in TABLES:
             memory = "" if name == "table3" else ", memory 128 x 20"
-            lines += ["", f"## Table {name[-1]}. {TABLES[name]}{memory}", "", table(name)]
+            parts[name] = f"## Table {name[-1]}. {TABLES[name]}{memory}\n\n{table(name)}"
             continue
-        lines += ["", f"## Figure {name.removeprefix('fig')}. {FIGURES[name].title}"]
+        small = ", in small" if quick else ""
+        lines += [f"## Figure {name.removeprefix('fig')}{small}. {FIGURES[name].title}"]
         lines += ["", f"![{FIGURES[name].title}]({name}.png)", ""]
         lines += [f"- {markdown(text)}" for text in sources]
-    return "\n".join(lines).rstrip() + "\n"
+        parts[name] = "\n".join(lines).strip()
+    known = [name for name in [*FIGURES, *TABLES] if name in parts]
+    return "\n\n".join([_HEAD.strip(), *(parts[name] for name in known)]) + "\n"
 
 
 def command(wanted: Wanted) -> str:
-    """What a user types to have the run."""
-    return shlex.join(["ntm", *wanted.command()])
+    """What a user types to have the run, or to have it whole."""
+    begun = (Path("runs") / wanted.name / "seed-1" / "config.yaml").exists()
+    return shlex.join(["ntm", *wanted.command(), *(["--resume"] if begun else [])])

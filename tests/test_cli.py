@@ -120,7 +120,7 @@ def test_figures_that_need_no_run_are_drawn_and_others_say_what_they_need(ntm: T
     assert drawn.err == "fig4: not drawn: ntm train copy/ntm-lstm\n"
     assert "| associative recall | 3 x 256 | 1e-4 | 1,344,518 | 1,344,518 |" in drawn.out
     assert Path("paper/fig16.png").stat().st_size > 10_000
-    page = Path("paper/README.md").read_text()
+    page = Path("paper/figures.md").read_text()
     assert "![An example of priority sort](fig16.png)" in page
     assert Path("paper/table3.md").read_text() in page
     assert not Path("paper/fig4.png").exists()
@@ -139,15 +139,23 @@ def test_small_versions_are_trained_once(ntm: Terminal, monkeypatch: pytest.Monk
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     drawn = ntm("reproduce", "fig6", "--quick")
     assert drawn.code == 0
-    assert drawn.out.split() == ["figures/fig6.png", "figures/README.md"]
+    assert drawn.out.split() == ["figures/fig6.png", "figures/figures.md"]
     run = RunDir.open("runs/quick/copy/ntm-lstm")
     assert run.manifest()["status"] in ("solved", "budget")
     before = run.manifest_file.stat().st_mtime_ns
     assert ntm("reproduce", "fig4", "--quick").code == 0
     assert run.manifest_file.stat().st_mtime_ns == before
-    assert "Memory use in copy" not in Path("figures/README.md").read_text()
-    # A small version is not taken for the paper's task.
-    assert ntm("reproduce", "fig6").code == 1
+    page = Path("figures/figures.md").read_text()  # what was drawn before is still on it
+    assert page.index("## Figure 4, in small.") < page.index("## Figure 6, in small.")
+    assert page.count("## Figure") == 2
+    assert ntm("reproduce", "fig4", "--quick", "--runs", "runs").code == 2
+    # A small version is not taken for the paper's task; one that has begun can be gone on with.
+    assert "ntm train copy/ntm-lstm\n" in ntm("reproduce", "fig6").err
+    ntm("train", "copy/ntm-lstm", "--set", "train.sequences=1", "--set", "validation.episodes=1")
+    RunDir("runs/copy/ntm-lstm/seed-1").update_manifest(status="interrupted")
+    said = ntm("reproduce", "fig6").err
+    assert "left out: runs/copy/ntm-lstm/seed-1: has not ended" in said
+    assert "ntm train copy/ntm-lstm --resume" in said
 
 
 def test_learning_is_drawn_of_a_run_that_kept_snapshots(ntm: Terminal) -> None:

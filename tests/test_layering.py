@@ -16,7 +16,8 @@ MAY_IMPORT = {
     "tasks": {"tasks"},
     "ntm.machine": {"ntm.machine", "ntm.errors", "ntm.files", "controllers", "tasks.base"},
     "ntm.experiment": {
-        "ntm.experiment", "ntm.machine", "ntm.errors", "ntm.files", "configs", "controllers", "tasks",
+        "ntm.experiment", "ntm.machine", "ntm.errors", "ntm.files", "configs", "controllers",
+        "tasks",
     },
     "ntm.views": {
         "ntm.views", "ntm.machine.trace", "ntm.experiment.results", "ntm.experiment.rundir",

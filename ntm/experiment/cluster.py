@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import io
 import logging
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ntm.errors import UsageError
 from ntm.experiment.config import dump_config, load_config
-from ntm.experiment.sweep import End, Job
+from ntm.experiment.sweep import INTERRUPTED, End, Job
 from ntm.files import TEMPORARY, write_file
 
 #: Seconds between the copies of a run that its node sends while it trains: what a node that dies
@@ -38,7 +39,8 @@ class RayExecutor:
     Each node trains in a folder of its own and sends copies of it; the sweep's folder always holds
     the last one, so that a run whose node dies goes on from there on another.
 
-    address: of a cluster, such as ``auto`` or ``ray://host:10001``; None starts one here.
+    address: of a cluster, such as ``auto`` or ``host:6379``; None starts one here. Not of a Ray
+        client (``ray://``), which cannot send copies on the way.
     workers: runs at a time, at most; the cluster's resources may allow fewer.
     """
 
@@ -49,6 +51,11 @@ class RayExecutor:
             raise UsageError(
                 "--executor ray: Ray is not installed: pip install 'ntm-suite[ray]'"
             ) from None
+        if (address or "").startswith("ray://"):
+            raise UsageError(
+                f"--address {address}: a Ray client gets nothing of a run before its end; start "
+                "the sweep on a node of the cluster, with --address auto"
+            )
         self._ray, self._workers, self._cpus, self._gpus = ray, workers, cpus, gpus
         try:
             here: dict[str, Any] = {"include_dashboard": False} if address is None else {}
@@ -61,7 +68,7 @@ class RayExecutor:
         self._train = ray.remote(
             num_cpus=cpus, num_gpus=gpus, max_retries=0, num_returns="streaming"
         )(train_here)
-        self._running: list[tuple[Job, Any]] = []
+        self._running: list[tuple[Job, Any, str]] = []
 
     def free(self) -> bool:
         return len(self._running) < self._workers
@@ -70,23 +77,26 @@ class RayExecutor:
         config = dump_config(load_config(job.config, job.settings))
         there = pack(job.folder) if job.run.config_file.exists() else b""
         threads = max(1, int(self._cpus))
-        self._running.append((job, self._train.remote(config, job.seed, threads, there, EVERY)))
+        words = ["--seed", str(job.seed), "--threads", str(threads)]
+        words += job.resuming() if there else []
+        stream = self._train.remote(config, words, there, EVERY)
+        self._running.append((job, stream, shlex.join(["ntm", *job.command(threads)])))
 
     def ended(self) -> list[End]:
         ends = []
-        for job, stream in list(self._running):
-            end = self._listen(job, stream)
+        for entry in list(self._running):
+            end = self._listen(*entry)
             if end is not None:
-                self._running.remove((job, stream))
+                self._running.remove(entry)
                 ends.append(end)
         return ends
 
     def stop(self) -> None:
-        for _, stream in self._running:
+        for _, stream, _ in self._running:
             self._ray.cancel(stream)
         self._running.clear()
 
-    def _listen(self, job: Job, stream: Any) -> End | None:
+    def _listen(self, job: Job, stream: Any, command: str) -> End | None:
         """Takes what a run has sent; how it ended, if it has."""
         while self._ray.wait([stream], timeout=0)[0]:
             try:
@@ -98,27 +108,30 @@ class RayExecutor:
             unpack(found.files, job.folder)
             if found.code is None:
                 continue
-            job.run.update_manifest(command=" ".join(["ntm", *job.command(1)]))
+            job.run.update_manifest(command=command)
             if found.code == 0:
                 return End(job, None)
+            if found.code == INTERRUPTED:
+                return End(job, "interrupted", again=True)
             return End(job, found.said or f"ended with exit code {found.code}")
         return None
 
 
 def train_here(
-    config: str, seed: int, threads: int, before: bytes, every: float
+    config: str, words: Sequence[str], before: bytes, every: float
 ) -> Iterator[tuple[int | None, str, bytes]]:
-    """Trains a run on this node, or goes on with one; yields a :class:`Copy` now and then."""
+    """Trains a run on this node, or goes on with one; yields a :class:`Copy` now and then.
+
+    words: options of ``ntm train``, with --resume where there is something to go on from.
+    """
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as errors:
         folder, file = Path(scratch) / "run", Path(scratch) / "config.yaml"
         file.write_text(config, encoding="utf-8")
-        words = ["train", str(file), "--seed", str(seed), "--run", str(folder), "--quiet"]
-        words += ["--threads", str(threads)]
         if before:
             unpack(before, folder)
-            words += ["--resume"]
+        command = ["train", str(file), "--run", str(folder), "--quiet", *words]
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "ntm.cli", *words],
+            [sys.executable, "-m", "ntm.cli", *command],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
         )  # fmt: skip
         try:

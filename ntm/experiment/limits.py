@@ -11,13 +11,19 @@ from tasks import Task
 FLOAT = 4
 
 
-def check(task: Task, model: ModelConfig, batch: int, segment: int | None = None) -> None:
+def check(
+    task: Task,
+    model: ModelConfig,
+    batch: int,
+    segment: int | None = None,
+    history: bool = True,
+) -> None:
     """Refuses what is certain not to fit.
 
-    batch: sequences at a time, with the history of their states; segment: as in training, steps
-    between the states that are kept.
+    batch: sequences at a time. history: whether the states of all steps are kept, as for the way
+    back, or one; segment: as in training, steps between the states that are kept.
     """
-    for what, needed in estimate(task, model, batch, segment).items():
+    for what, needed in estimate(task, model, batch, segment, history).items():
         _refuse(what, needed, batch)
 
 
@@ -27,7 +33,11 @@ def check_inputs(task: Task, batch: int) -> None:
 
 
 def estimate(
-    task: Task, model: ModelConfig, batch: int, segment: int | None = None
+    task: Task,
+    model: ModelConfig,
+    batch: int,
+    segment: int | None = None,
+    history: bool = True,
 ) -> dict[str, int]:
     """Bytes that are needed at least, by the setting that asks for them.
 
@@ -38,9 +48,10 @@ def estimate(
     controller, memory = model.controller, model.memory
     S, layers = controller.size, controller.layers
     kept = T if segment is None else min(T, segment + T // segment)
+    kept = kept if history else 1
     recurrent = controller.kind != "feedforward"
     found = {
-        "task": _episode(task, batch),
+        "task": _episode(task, batch) if history else 0,
         "model.controller": layers * S * ((S if recurrent else 1) + 1) + S * (I + O),
     }
     if memory is not None:

@@ -20,7 +20,6 @@ from ntm.machine.model import Model, build_model
 
 def new_model(config: Config, device: torch.device | str = "cpu") -> Model:
     """The model of a config before training, on its engine: the same numbers on every device."""
-    limits.check(config.task, config.model, config.train.batch, config.train.segment)
     generator = torch_generator(config.seed, Stream.INITIALISATION)
     task = config.task
     model = build_model(config.model, task.input_size, task.output_size, generator).to(device)
@@ -63,6 +62,8 @@ def load_model(
             )
         memory = dataclasses.replace(config.model.memory, slots=slots)
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, memory=memory))
+    if torch.device(device).type == "cpu":
+        limits.check(config.task, config.model, batch=1, history=False)
     model = new_model(config, device)
     weights = run.load_best() if snapshot is None else run.load_snapshot(snapshot)
     load_weights(model, weights, run.path)

@@ -59,6 +59,10 @@ class Result:
         return min(self.validation, key=lambda row: row["bits"] - row["floor"])
 
 
+#: How the problem of a run begins that is another one's copy.
+TWICE = "has the config and the seed of"
+
+
 class Trouble(NamedTuple):
     """A run that is not compared, and why."""
 
@@ -119,7 +123,7 @@ def read_results(paths: Iterable[Path]) -> tuple[list[Result], list[Trouble]]:
             result = _read(RunDir.open(path))
             key = repr(sorted(flat(to_dict(result.config)).items(), key=str))
             if key in seen:
-                raise NTMError(f"has the config and the seed of {seen[key]}")
+                raise NTMError(f"{TWICE} {seen[key]}")
             seen[key] = path
             results.append(result)
         except NTMError as error:

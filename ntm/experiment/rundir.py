@@ -198,7 +198,9 @@ class RunDir:
         if self.last_file.exists():
             return True
         if self.best_file.exists() or self.metrics_file.exists():
-            raise NTMError(f"{self.last_file}: is missing, so the run cannot be resumed")
+            raise NTMError(
+                f"{self.last_file}: is missing, so the run cannot be resumed{self._hint()}"
+            )
         return False
 
     def truncate(self, sequences: int) -> None:
@@ -290,15 +292,19 @@ class RunDir:
         try:
             return _load(self.last_file)
         except NTMError as error:
-            try:
-                before = _load(self.previous_file).state["progress"]["sequences"]
-            except (NTMError, KeyError, TypeError):
-                raise error from None
-            raise NTMError(
-                f"{error}; the checkpoint before it, of {before:,} sequences, is whole: mv "
-                f"{shlex.quote(str(self.previous_file))} {shlex.quote(str(self.last_file))} "
-                "to go on from there"
-            ) from None
+            raise NTMError(f"{error}{self._hint()}") from None
+
+    def _hint(self) -> str:
+        """How to go on from the checkpoint before the last, if it is whole."""
+        try:
+            before = _load(self.previous_file).state["progress"]["sequences"]
+        except (NTMError, KeyError, TypeError):
+            return ""
+        return (
+            f"; the checkpoint before it, of {before:,} sequences, is whole: mv "
+            f"{shlex.quote(str(self.previous_file))} {shlex.quote(str(self.last_file))} "
+            "to go on from there"
+        )
 
     def load_best(self) -> Checkpoint:
         """The weights that the run is scored with: the best, or before any validation the last."""

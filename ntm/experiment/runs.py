@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ntm.errors import UsageError
+from ntm.experiment import limits
 from ntm.experiment.config import Config, load_config, to_dict
 from ntm.experiment.evaluate import state_size
 from ntm.experiment.models import choose_engine, new_model
@@ -28,6 +29,8 @@ EXTENDABLE = {"train.sequences", "train.solved_bits"}
 
 def start_run(path: Path, config: Config, device: torch.device, command: str) -> RunDir:
     """The folder of a new run, with its config and its manifest."""
+    if device.type == "cpu":
+        limits.check(config.task, config.model, config.train.batch, config.train.segment)
     model = new_model(config, device)  # before the folder is made: one that cannot be leaves none
     circumstances = _circumstances(config, model)
     config.task.sample(numpy_generator(config.seed, Stream.TRAINING), config.train.batch)
@@ -73,6 +76,8 @@ def continue_run(
     asked = flat(to_dict(given))
     kept = sorted(k for k in new.keys() | asked.keys() if new.get(k) != asked.get(k))
     notes = [f"the run keeps its own settings, in which {', '.join(kept)} differ"] if kept else []
+    if device.type == "cpu":
+        limits.check(config.task, config.model, config.train.batch, config.train.segment)
     model = new_model(config, device)
     manifest, now = run.manifest(), _circumstances(config, model)
     if "format" not in manifest:  # it was killed before there was one

@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ntm.errors import NTMError, UsageError
-from ntm.experiment.config import load_config
+from ntm.experiment.config import Config, load_config, to_dict
 from ntm.experiment.rundir import RunDir
+from ntm.experiment.runs import EXTENDABLE, flat
 from ntm.files import write_file
 
 #: Statuses of a run that is over.
 ENDED = ("solved", "budget")
+#: The exit code of a run that was asked to stop, and has saved.
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Job:
     settings: tuple[str, ...]
     seed: int
     folder: Path
-    budget: int  # sequences
+    resolved: Config
 
     @property
     def run(self) -> RunDir:
@@ -46,7 +49,19 @@ class Job:
         words += [word for setting in self.settings for word in ("--set", setting)]
         words += ["--seed", str(self.seed), "--run", str(self.folder)]
         words += ["--threads", str(threads), "--quiet"]
-        return words + (["--resume"] if self.run.config_file.exists() else [])
+        return words + (self.resuming() if self.run.config_file.exists() else [])
+
+    def resuming(self) -> list[str]:
+        """The words that go on with its run; what may change in one is said."""
+        asked = flat(to_dict(self.resolved))
+        more = [f"{key}={asked[key]}" for key in sorted(EXTENDABLE)]
+        return ["--resume", *(word for setting in more for word in ("--set", setting))]
+
+    def differs(self) -> dict[str, tuple[Any, Any]]:
+        """Settings in which the run that is there is another: there, and here."""
+        there, here = flat(to_dict(self.run.config())), flat(to_dict(self.resolved))
+        keys = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
+        return {key: (there.get(key), here.get(key)) for key in keys}
 
 
 def plan(
@@ -57,18 +72,22 @@ def plan(
     grid: ``key=value,value``; commas within brackets belong to a value. A run's folder is
     out/TASK/CONFIG/SETTINGS/seed-N, the same whenever the sweep is planned again.
     """
+    if any(setting.partition("=")[0] == "seed" for setting in settings):
+        raise UsageError("--set seed: --seeds N runs seeds 1 to N")
     axes = [[(key, value) for value in values] for key, values in map(_axis, grid)]
+    keys = [axis[0][0] for axis in axes]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise UsageError(f"--grid {twice[0]}: is there twice; one has all values of a key")
     jobs: dict[Path, Job] = {}
     for config in configs:
         for chosen in itertools.product(*axes):
             given = [*settings, *(f"{key}={value}" for key, value in chosen)]
-            resolved = load_config(config, given)
+            load_config(config, given)
             name = ",".join(_short(key, value) for key, value in chosen)
-            place = out / resolved.task.kind / Path(config).stem / name
+            place = out / load_config(config, given).task.kind / Path(config).stem / name
             for seed in range(1, seeds + 1):
-                job = Job(
-                    config, tuple(given), seed, place / f"seed-{seed}", resolved.train.sequences
-                )
+                resolved = load_config(config, [*given, f"seed={seed}"])
+                job = Job(config, tuple(given), seed, place / f"seed-{seed}", resolved)
                 if job.folder in jobs:
                     raise UsageError(
                         f"{job.folder}: two runs of this sweep would share this folder; configs of "
@@ -124,10 +143,18 @@ class Attempts:
         """What it last failed of."""
         return str(self._entry(job).get("error", ""))
 
+    def forget(self, job: Job) -> None:
+        """A run whose folder was removed begins anew."""
+        if self._data.pop(self._key(job), None) is not None:
+            self._write()
+
     def failed(self, job: Job, error: str) -> None:
         """Remembers a failure."""
         entry = {"failures": self.failures(job) + 1, "error": error}
         self._data[self._key(job)] = entry
+        self._write()
+
+    def _write(self) -> None:
         write_file(self.file, json.dumps(self._data, indent=2) + "\n")
 
     def _entry(self, job: Job) -> Mapping[str, Any]:
@@ -142,7 +169,9 @@ class End(NamedTuple):
 
     job: Job
     error: str | None
-    busy: bool = False  # another process is training there: it is neither done nor failed
+    again: bool = (
+        False  # interrupted, or another process is training there: neither done nor failed
+    )
 
 
 class Executor(Protocol):
@@ -221,7 +250,8 @@ class LocalExecutor:
             return End(p.job, f"killed by {signal.Signals(-code).name}")
         last = said[-1] if said else f"ended with exit code {code}"
         last = last.removeprefix("ntm: ").removeprefix(f"{p.job.folder}: ")
-        return End(p.job, last, busy="another process is training here" in last)
+        busy = "another process is training here" in last
+        return End(p.job, last, again=busy or code == INTERRUPTED)
 
 
 def _cores() -> list[int]:
@@ -276,6 +306,9 @@ def sweep(
     attempts = Attempts(out)
     state = State([], {}, [], [], 0, [])
     for job in jobs:
+        _check(job)
+        if not job.folder.exists():
+            attempts.forget(job)
         if is_done(job):
             state.done.append(job)
         elif attempts.failures(job) > retries:
@@ -295,7 +328,7 @@ def sweep(
                 state.done.append(end.job)
                 state.seconds.append(time.monotonic() - since)
                 watcher.ended(end.job, None)
-            elif end.busy:
+            elif end.again:
                 state.waiting.append(end.job)
                 time.sleep(1)
             else:
@@ -313,16 +346,32 @@ def sweep(
 
 
 def is_done(job: Job) -> bool:
-    """Whether its run is over. A manifest that cannot be read is one that is not."""
+    """Whether its run is over, with the settings that are asked for.
+
+    What cannot be read is not.
+    """
     with contextlib.suppress(NTMError):
-        return job.run.manifest().get("status") in ENDED
+        ended = job.run.manifest().get("status") in ENDED
+        return ended and job.run.config_file.exists() and not job.differs()
     return False
+
+
+def _check(job: Job) -> None:
+    """Refuses to take a run with other settings for this one, or to go on with it."""
+    if not job.run.config_file.exists():
+        return
+    for key, (there, here) in job.differs().items():
+        if key not in EXTENDABLE:
+            raise UsageError(
+                f"{job.folder}: holds a run in which {key} is {there}, not {here}; --out names "
+                "another folder"
+            )
 
 
 def progress(job: Job) -> dict[str, float]:
     """The last row of metrics of a run: read from the end, however long the table is."""
     file = job.run.metrics_file
-    with contextlib.suppress(OSError, ValueError), file.open("rb") as stream:
+    with contextlib.suppress(OSError, ValueError, IndexError), file.open("rb") as stream:
         names = stream.readline().decode().strip().split(",")
         stream.seek(max(stream.tell(), file.stat().st_size - 1000))
         lines = stream.read().decode().splitlines()

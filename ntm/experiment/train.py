@@ -277,10 +277,12 @@ def _keep(run: RunDir, config: Config, model: Model, progress: Progress) -> None
     stride = 1
     while progress.sequences // every // stride >= most:
         stride *= 2
-    if progress.sequences // every % stride == 0:
+    number = progress.sequences // every
+    if number % stride == 0:
         run.save_snapshot(model.state_dict(), progress.sequences)
-    for sequences in run.snapshots():
-        if sequences // every % stride:
+    for sequences in run.snapshots():  # the last validation may follow soon after another
+        superseded = sequences // every == number and sequences != progress.sequences
+        if sequences // every % stride or superseded:
             run.drop_snapshot(sequences)
 
 

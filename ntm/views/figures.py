@@ -406,13 +406,14 @@ def _show(axes: Axes, values: Array, colours: str, limits: tuple[float, float]) 
 def repeated_contexts(bits: Array, order: int, most: int = 2) -> dict[str, Array]:
     """The contexts that recur most often in a sequence, and the steps at which they were just read.
 
-    bits [T] as they are fed in, so that a context ends at the step that is named. Those of one bit
+    bits [T] as they are fed in, a 0 before the first one, so that a context ends at the step that
+    is named. Those of one bit
     repeated overlap with themselves, and are left out, as are those that mostly overlap with one
     that is there already. For figure 15.
     """
     n = order - 1
     found: dict[tuple[int, ...], list[int]] = {}
-    for t in range(n - 1, len(bits)):
+    for t in range(n, len(bits)):
         context = tuple(int(b) for b in bits[t - n + 1 : t + 1])
         if len(set(context)) > 1:
             found.setdefault(context, []).append(t)

@@ -51,16 +51,16 @@ def test_a_sweep_on_two_nodes_survives_the_death_of_one(tmp_path: Path) -> None:
 
 
 def test_a_run_comes_back_from_a_node_and_goes_on_at_another(tmp_path: Path) -> None:
-    config = CONFIG.replace("sequences: 3000", "sequences: 400")
-    *_, (code, said, files) = train_here(config, 3, 1, b"", every=60.0)
+    config, words = CONFIG.replace("sequences: 3000", "sequences: 400"), ["--seed", "3"]
+    *_, (code, said, files) = train_here(config, words, b"", 60.0)
     assert code == 0
     unpack(files, tmp_path / "run")
     run = RunDir.open(tmp_path / "run")
     assert run.manifest()["status"] == "budget"
     assert run.config().seed == 3
-    *_, (code, said, files) = train_here(config, 3, 1, pack(run.path), every=60.0)
+    *_, (code, said, files) = train_here(config, [*words, "--resume"], pack(run.path), 60.0)
     assert code == 0  # it is over, and stays as it is
-    *_, (code, said, _) = train_here(config.replace("lr: 1e-3", "lr: 1e6"), 3, 1, b"", every=60.0)
+    *_, (code, said, _) = train_here(config.replace("lr: 1e-3", "lr: 1e6"), words, b"", 60.0)
     assert code == 1
     assert said.startswith("the ")  # no path of that node
     assert "is not finite" in said
@@ -97,3 +97,9 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"pip install 'ntm-suite\[ray\]'"):
         RayExecutor(None, 1)
+
+
+def test_a_ray_client_is_refused() -> None:
+    pytest.importorskip("ray", reason="Ray, an optional extra, is not installed")
+    with pytest.raises(UsageError, match="a Ray client gets nothing of a run before its end"):
+        RayExecutor("ray://host:10001", 1)

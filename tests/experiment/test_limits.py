@@ -9,7 +9,7 @@ from ntm.errors import UsageError
 from ntm.experiment import limits
 from ntm.experiment.config import load_config, parse_config
 from ntm.experiment.evaluate import evaluate
-from ntm.experiment.models import load_model, new_model
+from ntm.experiment.models import load_model
 from ntm.experiment.train import train
 from tasks.copy import Copy
 from tests.experiment.small import SMALL, Watch, new_run, small_config
@@ -32,14 +32,15 @@ def model(size: int = 5, **memory: int) -> dict[str, Any]:
     ],
 )
 def test_what_cannot_fit_is_refused_before_it_is_made(
-    changes: dict[str, dict[str, Any]], what: str
+    changes: dict[str, dict[str, Any]], what: str, tmp_path: Path
 ) -> None:
     raw = {name: {**block, **changes.get(name, {})} for name, block in SMALL.items()}
     config = parse_config(raw, "large")
     with pytest.raises(
         UsageError, match=rf"{what}: for a batch of [\d,]+ would need at least [\d,.e+]+ GiB"
     ):
-        new_model(config)
+        new_run(tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_trained_machine_is_not_given_what_does_not_fit_either(tmp_path: Path) -> None:
@@ -51,6 +52,15 @@ def test_a_trained_machine_is_not_given_what_does_not_fit_either(tmp_path: Path)
     trained, _ = load_model(run)
     with pytest.raises(UsageError, match="task: for a batch of 50 would need"):
         evaluate(trained, Copy(width=3, length=(10**9, 10**9)), episodes=1)
+
+
+def test_a_model_to_be_scored_keeps_no_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a batch that training could not hold, either."""
+    config = load_config("associative_recall/ntm-lstm", ["model.memory.slots=2000000"])
+    monkeypatch.setattr(limits, "physical_memory", lambda: 2**33)
+    limits.check(config.task, config.model, 1, history=False)
+    with pytest.raises(UsageError, match="for a batch of 8"):
+        limits.check(config.task, config.model, 8)
 
 
 def test_the_estimate_is_below_what_is_taken() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections import Counter
@@ -68,6 +69,7 @@ class Fake:
         return len(self.running) < 2
 
     def start(self, job: Job) -> None:
+        job.folder.mkdir(parents=True, exist_ok=True)
         self.started.append(job.seed)
         self.running.append(job)
 
@@ -77,7 +79,7 @@ class Fake:
         job = self.running.pop(0)
         if job.seed in self.busy:
             self.busy.remove(job.seed)
-            return [End(job, "another process is training here", busy=True)]
+            return [End(job, "another process is training here", again=True)]
         left = self.errors.get(job.seed)
         error = left.pop(0) if left else None
         if error is None:
@@ -89,7 +91,7 @@ class Fake:
 
 
 def finish(job: Job) -> None:
-    job.folder.mkdir(parents=True, exist_ok=True)
+    job.run.save_config(job.resolved)
     job.run.manifest_file.write_text('{"status": "budget"}')
 
 
@@ -105,7 +107,7 @@ def test_every_combination_is_planned_once(config: str) -> None:
     assert len(jobs) == len({job.folder for job in jobs}) == 2 * 2 * 2 * 3
     assert jobs[4].folder == Path("out/copy/small/batch=1,length=2_3/seed-2")
     assert jobs[4].settings == ("train.sequences=50", "train.batch=1", "task.length=[2,3]")
-    assert {job.budget for job in jobs} == {50}
+    assert {job.resolved.train.sequences for job in jobs} == {50}
     words = jobs[4].command(threads=5)
     assert words[:2] == ["train", "small.yaml"]
     assert words[-3:] == ["--threads", "5", "--quiet"]
@@ -120,6 +122,7 @@ def test_every_combination_is_planned_once(config: str) -> None:
         (["small.yaml"], ["train.batch=1,,2"], "should be key=value,value"),
         (["small.yaml"], ["seed=1,2"], "--seeds N runs seeds 1 to N"),
         (["small.yaml"], ["train.batch=2,2"], "would share this folder"),
+        (["small.yaml"], ["train.batch=1", "train.batch=2"], "train.batch: is there twice"),
         (["small.yaml", "small.yaml"], [], "would share this folder"),
         (["small.yaml"], ["train.batch=1,0"], "train.batch: should be greater than or equal to 1"),
     ],
@@ -172,6 +175,34 @@ def test_a_run_in_which_another_process_trains_is_waited_for(config: str) -> Non
     assert executor.started == [1, 2, 1]
     assert len(state.done) == 2
     assert not Path("out/sweep.json").exists()
+
+
+def test_a_run_with_other_settings_is_not_taken_for_this_one(config: str) -> None:
+    jobs = plan([config], 2, [], [], Path("out"))
+    sweep(jobs, Path("out"), Fake({}), Watch())
+    other = plan([config], 2, [], ["train.batch=3"], Path("out"))
+    with pytest.raises(UsageError, match=r"train\.batch is 1, not 3; --out names another folder"):
+        sweep(other, Path("out"), Fake({}), Watch())
+    # What only says when to stop may be asked anew: then there is more to do.
+    longer = plan([config], 2, [], ["train.sequences=90"], Path("out"))
+    executor = Fake({})
+    assert len(sweep(longer, Path("out"), executor, Watch()).done) == 2
+    assert executor.started == [1, 2]
+    words = longer[0].command(1)
+    assert words[words.index("--resume") :] == [
+        "--resume", "--set", "train.sequences=90", "--set", "train.solved_bits=0.1",
+    ]  # fmt: skip
+
+
+def test_a_run_that_was_removed_begins_anew(config: str) -> None:
+    (job,) = jobs = plan([config], 1, [], [], Path("out"))
+    sweep(jobs, Path("out"), Fake({1: ["broke"]}), Watch(), retries=0)
+    finish(job)
+    job.run.manifest_file.unlink()
+    assert Attempts(Path("out")).failures(job) == 1
+    shutil.rmtree(job.folder)
+    assert len(sweep(jobs, Path("out"), Fake({}), Watch(), retries=0).done) == 1
+    assert Attempts(Path("out")).failures(job) == 0
 
 
 def test_a_stop_leaves_the_rest_for_the_next_time(config: str) -> None:
@@ -234,6 +265,9 @@ def test_the_last_row_of_a_run_is_its_progress(config: str) -> None:
     assert progress(job) == {"sequences": 999, "bits": 99.9}
     job.run.metrics_file.write_text("\n".join(["sequences,bits", *rows]) + "\n10")
     assert progress(job) == {}  # a row that is just being written
+    for nothing in ("", "sequences,bits", "sequences,bits\n"):
+        job.run.metrics_file.write_text(nothing)
+        assert progress(job) == {}
 
 
 @pytest.mark.slow
