@@ -49,7 +49,7 @@ def learning(
     bottom, peak = top or (0.0, max(float(c.bits.max()) for each in smooth.values() for c in each))
     # One that never comes down as far as the paper's is not left out of the picture.
     ends = [float(np.median([c.bits[-1] for c in each])) for each in smooth.values()]
-    limits = bottom, max(peak, 1.2 * max(ends))
+    limits = bottom, max(peak, bottom + 1.2 * (max(ends) - bottom))
     for axes, end in zip(every, panels, strict=True):
         for name, each in smooth.items():
             _line(axes, name, each)
@@ -108,7 +108,7 @@ def answers(rows: Sequence[Sequence[tuple[str, Trace]]], title: str) -> Figure:
     parts = cast("Sequence[SubFigure]", figure.subfigures(len(rows), 1, squeeze=False)[:, 0])
     for part, row in zip(parts, rows, strict=True):
         spans = [np.flatnonzero(trace.mask) for _, trace in row]
-        widths = [max(len(span), 0.17 * max(map(len, spans))) for span in spans]
+        widths = [max(len(span), 0.26 * max(map(len, spans))) for span in spans]
         grid = part.subplots(2, len(row), squeeze=False, sharex="col", width_ratios=widths)
         for i, ((label, trace), span) in enumerate(zip(row, spans, strict=True)):
             wrong = (trace.outputs[span] > 0.5) != (trace.targets[span] > 0.5)
