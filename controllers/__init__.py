@@ -1,58 +1,73 @@
 """Recurrent cores: controllers of a Neural Turing Machine, and baselines on their own.
 
-To add one: write its class in a file here, name it in ``CONTROLLERS``, ship a config.
+To add one: write its classes in a file here, name it in ``AnyController``, ship a config.
 """
 
 from __future__ import annotations
 
-import difflib
-from typing import Annotated
+from typing import Annotated, Any, cast, get_args
 
 import torch
-from pydantic import AfterValidator, ConfigDict, Field
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 
-from controllers.base import Core, State
-from controllers.feedforward import FeedForward
-from controllers.gru import GRU
-from controllers.lstm import LSTM
-from controllers.rnn import RNN
+from controllers.base import ControllerConfig, Core, State
+from controllers.echo_state import EchoStateConfig
+from controllers.feedforward import FeedForwardConfig
+from controllers.gru import GRUConfig
+from controllers.leaky import LeakyConfig
+from controllers.lstm import LSTMConfig
+from controllers.nested_lstm import NestedLSTMConfig
+from controllers.peephole_lstm import PeepholeLSTMConfig
+from controllers.reduced_gru import GRU1Config, GRU2Config, GRU3Config
+from controllers.rnn import RNNConfig
 from controllers.stack import Stack
 
-__all__ = ["CONTROLLERS", "ControllerConfig", "Core", "State", "build_controller"]
+__all__ = [
+    "CONTROLLERS",
+    "AnyController",
+    "ControllerConfig",
+    "Core",
+    "State",
+    "build_controller",
+    "configure",
+]
 
-#: The value of ``kind:`` in a config -> a class built as ``cls(input_size, size, generator)``.
-CONTROLLERS: dict[str, type[FeedForward | RNN | LSTM | GRU]] = {
-    "feedforward": FeedForward,
-    "rnn": RNN,
-    "lstm": LSTM,
-    "gru": GRU,
+#: The controller block of a config: ``kind`` chooses the class, whose fields are the rest.
+AnyController = Annotated[
+    FeedForwardConfig
+    | RNNConfig
+    | LeakyConfig
+    | EchoStateConfig
+    | LSTMConfig
+    | PeepholeLSTMConfig
+    | NestedLSTMConfig
+    | GRUConfig
+    | GRU1Config
+    | GRU2Config
+    | GRU3Config,
+    Field(discriminator="kind"),
+]
+
+#: The value of ``kind`` -> the class.
+CONTROLLERS: dict[str, type[ControllerConfig]] = {
+    config.kind: config for config in get_args(get_args(AnyController)[0])
 }
 
 
-def _known(kind: str) -> str:
+def configure(kind: str, **settings: Any) -> AnyController:
+    """The settings of a controller by the name of its kind.
+
+    Raises ValueError for a kind that there is not, pydantic's for settings that cannot be.
+    """
     if kind not in CONTROLLERS:
-        near = difflib.get_close_matches(kind, CONTROLLERS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{kind!r} is not one of {', '.join(CONTROLLERS)}{hint}")
-    return kind
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
-class ControllerConfig:
-    """``layers`` layers of ``size`` units each; ``skip`` as in :class:`controllers.stack.Stack`."""
-
-    kind: Annotated[str, AfterValidator(_known)]
-    size: int = Field(default=100, ge=1)
-    layers: int = Field(default=1, ge=1)
-    skip: bool = False
+        raise ValueError(f"{kind!r} is not one of {', '.join(CONTROLLERS)}")
+    return cast("AnyController", CONTROLLERS[kind](**settings))
 
 
 def build_controller(config: ControllerConfig, input_size: int, generator: torch.Generator) -> Core:
     """The controller that the config describes, its parameters drawn from the generator."""
-    cls = CONTROLLERS[config.kind]
     if config.layers == 1:
-        return cls(input_size, config.size, generator)
+        return config.layer(input_size, generator)
     above = config.size + (input_size if config.skip else 0)
     sizes = [input_size] + [above] * (config.layers - 1)
-    return Stack([cls(n, config.size, generator) for n in sizes], config.skip)
+    return Stack([config.layer(n, generator) for n in sizes], config.skip)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 #: A nested tuple of tensors, batch first; ``()`` for a core that remembers nothing.
@@ -22,6 +24,8 @@ class Core(nn.Module, ABC):
 
     input_size: int
     output_size: int
+    #: What runs whole sequences in a model; ``ntm.machine.engine.select`` says which can.
+    engine: Literal["reference", "fused"] = "reference"
 
     @abstractmethod
     def initial_state(self, batch: int) -> State:
@@ -38,6 +42,30 @@ class Core(nn.Module, ABC):
             y, state = self(x, state)
             outputs.append(y)
         return torch.stack(outputs), state
+
+
+#: Every controller's settings are a frozen dataclass: its block in a config.
+STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ControllerConfig(ABC):
+    """``layers`` layers of ``size`` units each; ``skip`` as in :class:`controllers.stack.Stack`.
+
+    Subclasses set ``kind``, which chooses them in a config, and add what is theirs alone.
+    """
+
+    #: What people call it.
+    name: ClassVar[str]
+
+    kind: str
+    size: int = Field(default=100, ge=1)
+    layers: int = Field(default=1, ge=1)
+    skip: bool = False
+
+    @abstractmethod
+    def layer(self, input_size: int, generator: torch.Generator) -> Core:
+        """One layer, its parameters drawn from the generator."""
 
 
 def linear(inputs: int, outputs: int, generator: torch.Generator, bias: bool = True) -> nn.Linear:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from controllers.base import Core, State, linear
+from controllers.base import STRICT, ControllerConfig, Core, State, linear
 
 
 class FeedForward(Core):
@@ -24,3 +27,18 @@ class FeedForward(Core):
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return torch.tanh(self.hidden(x)), ()
+
+    def unroll(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
+        """All steps at once: none depends on another."""
+        return torch.tanh(self.hidden(xs)), ()
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FeedForwardConfig(ControllerConfig):
+    """The settings of a :class:`FeedForward`."""
+
+    name: ClassVar[str] = "feedforward"
+    kind: Literal["feedforward"] = "feedforward"
+
+    def layer(self, input_size: int, generator: torch.Generator) -> FeedForward:
+        return FeedForward(input_size, self.size, generator)

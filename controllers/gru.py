@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from controllers.base import Core, State, linear
+from controllers.base import STRICT, ControllerConfig, Core, State, linear
 
 
 class GRU(Core):
@@ -50,3 +53,14 @@ class GRU(Core):
         ]
         ys, h = torch.gru(xs, h, layer, True, 1, 0.0, self.training, False, False)
         return ys, h[0]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GRUConfig(ControllerConfig):
+    """The settings of a :class:`GRU`."""
+
+    name: ClassVar[str] = "GRU"
+    kind: Literal["gru"] = "gru"
+
+    def layer(self, input_size: int, generator: torch.Generator) -> GRU:
+        return GRU(input_size, self.size, generator)

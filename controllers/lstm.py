@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from controllers.base import Core, State, linear
+from controllers.base import STRICT, ControllerConfig, Core, State, linear
 
 
 class LSTM(Core):
@@ -47,3 +50,14 @@ class LSTM(Core):
         layer = [W, U, b, torch.zeros_like(b)]
         ys, h, c = torch.lstm(xs, (h, c), layer, True, 1, 0.0, self.training, False, False)
         return ys, (h[0], c[0])
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class LSTMConfig(ControllerConfig):
+    """The settings of a :class:`LSTM`."""
+
+    name: ClassVar[str] = "LSTM"
+    kind: Literal["lstm"] = "lstm"
+
+    def layer(self, input_size: int, generator: torch.Generator) -> LSTM:
+        return LSTM(input_size, self.size, generator)

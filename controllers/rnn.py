@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from controllers.base import Core, State, linear
+from controllers.base import STRICT, ControllerConfig, Core, State, linear
 
 
 class RNN(Core):
-    """h_t = tanh(W x_t + U h_{t-1} + b), from a learned h_0. The state is h [B, H]."""
+    """h_t = tanh(W x_t + U h_{t-1} + b), from a learned h_0. The state is h [B, H].
 
-    def __init__(self, input_size: int, size: int, generator: torch.Generator) -> None:
+    ``nonlinearity`` takes relu in tanh's place.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        size: int,
+        generator: torch.Generator,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+    ) -> None:
         super().__init__()
         self.input_size, self.output_size = input_size, size
+        self.nonlinearity = nonlinearity
         self.hidden = linear(input_size + size, size, generator)  # [W U] and b
         self.h0 = nn.Parameter(torch.zeros(size))
 
@@ -21,7 +34,8 @@ class RNN(Core):
         return self.h0.expand(batch, -1)
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        h = torch.tanh(self.hidden(torch.cat([x, state], dim=-1)))
+        z = self.hidden(torch.cat([x, state], dim=-1))
+        h = torch.tanh(z) if self.nonlinearity == "tanh" else torch.relu(z)
         return h, h
 
     def unroll(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
@@ -30,5 +44,18 @@ class RNN(Core):
         W, U = (w.contiguous() for w in self.hidden.weight.split([self.input_size, h.shape[-1]], 1))
         b = self.hidden.bias
         layer = [W, U, b, torch.zeros_like(b)]
-        ys, h = torch.rnn_tanh(xs, h, layer, True, 1, 0.0, self.training, False, False)
+        run = torch.rnn_tanh if self.nonlinearity == "tanh" else torch.rnn_relu
+        ys, h = run(xs, h, layer, True, 1, 0.0, self.training, False, False)
         return ys, h[0]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RNNConfig(ControllerConfig):
+    """The settings of an :class:`RNN`."""
+
+    name: ClassVar[str] = "RNN"
+    kind: Literal["rnn"] = "rnn"
+    nonlinearity: Literal["tanh", "relu"] = "tanh"
+
+    def layer(self, input_size: int, generator: torch.Generator) -> RNN:
+        return RNN(input_size, self.size, generator, self.nonlinearity)

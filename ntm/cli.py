@@ -6,7 +6,7 @@ import importlib.util
 import json
 import logging
 import math
-import pkgutil
+import re
 import shlex
 import signal
 import sys
@@ -53,20 +53,21 @@ def list_() -> None:
     """Tasks, controllers and shipped configs."""
     from configs import describe, shipped_configs
 
-    typer.echo(f"tasks: {', '.join(_modules('tasks'))}")
-    typer.echo(f"controllers: {', '.join(_modules('controllers'))}")
+    typer.echo(f"tasks: {', '.join(_kinds('tasks'))}")
+    typer.echo(f"controllers: {', '.join(_kinds('controllers'))}")
     typer.echo("configs, for ntm train NAME:")
     names = shipped_configs()
     for name in names:
         typer.echo(f"  {name:{max(map(len, names))}}  {describe(name)}")
 
 
-def _modules(package: str) -> list[str]:
-    """Kinds have their modules' names; to import the package for them would import torch."""
+def _kinds(package: str) -> list[str]:
+    """As their sources name them; to import the package for them would import torch."""
     spec = importlib.util.find_spec(package)
     assert spec is not None
-    found = {module.name for module in pkgutil.iter_modules(spec.submodule_search_locations)}
-    return sorted(found - {"base", "stack"})
+    folder = Path(next(iter(spec.submodule_search_locations or ())))
+    sources = [file.read_text(encoding="utf-8") for file in folder.glob("*.py")]
+    return sorted(re.findall(r"^    kind: Literal\[\"(\w+)\"\]", "\n".join(sources), re.MULTILINE))
 
 
 @app.command()

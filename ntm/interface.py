@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from controllers import ControllerConfig, State, build_controller
+from controllers import ControllerConfig, State, build_controller, configure
 from ntm.experiment.models import load_model
 from ntm.experiment.rundir import RunDir
 from ntm.machine.cell import MemoryConfig, NTMCell
@@ -33,7 +33,8 @@ class NTM(Model):
     It runs on the fused kernels where they apply (float32 or float64 on the CPU), and elsewhere in
     plain torch.
 
-    controller: lstm, gru, rnn or feedforward, of ``hidden_size`` units in each of its ``layers``.
+    controller: the kind of a controller, such as lstm (``controllers.CONTROLLERS`` has all), of
+        ``hidden_size`` units in each of its ``layers``; or its settings as a ControllerConfig.
     generator: draws the first parameters; without one, torch's global generator decides.
     """
 
@@ -44,7 +45,7 @@ class NTM(Model):
         input_size: int,
         output_size: int,
         *,
-        controller: str = "lstm",
+        controller: str | ControllerConfig = "lstm",
         hidden_size: int = 100,
         layers: int = 1,
         slots: int = 128,
@@ -59,10 +60,11 @@ class NTM(Model):
             slots=slots, width=width, read_heads=read_heads, write_heads=write_heads,
             shift_range=shift_range, first=first,
         )  # fmt: skip
-        config = ControllerConfig(kind=controller, size=hidden_size, layers=layers)
+        if isinstance(controller, str):
+            controller = configure(controller, size=hidden_size, layers=layers)
         if generator is None:
             generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        inner = build_controller(config, input_size + read_heads * width, generator)
+        inner = build_controller(controller, input_size + read_heads * width, generator)
         super().__init__(NTMCell(inner, memory, generator), output_size, generator)
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:

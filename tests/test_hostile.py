@@ -120,7 +120,8 @@ def train(text: str, folder: Path) -> tuple[int, str]:
     patch.setattr("typer.echo", lambda message="", **_: said.append(str(message)))
     patch.setattr("os.fsync", lambda handle: None)  # these two take most of the time
     patch.setattr("ntm.experiment.runs._commit", lambda: None)
-    signal.alarm(60)  # a hang is a failure
+    signal.signal(signal.SIGALRM, _hangs)
+    signal.alarm(60)
     try:
         cli.main()
     except SystemExit as end:
@@ -129,6 +130,10 @@ def train(text: str, folder: Path) -> tuple[int, str]:
         signal.alarm(0)
         patch.undo()
     raise AssertionError("cli.main returned")
+
+
+def _hangs(*_: Any) -> None:
+    raise AssertionError("it took a minute: that is a hang")
 
 
 def check_config(text: str, folder: Path) -> None:

@@ -400,7 +400,8 @@ def _resolve(node: dict[str, Any], root: dict[str, Any], raw: Any) -> dict[str, 
     if "$ref" in node:
         return _resolve(root["$defs"][node["$ref"].rsplit("/", 1)[-1]], root, raw)
     if "discriminator" in node and isinstance(raw, dict):
-        reference = node["discriminator"]["mapping"].get(raw.get("kind"))
+        kind = raw.get("kind")
+        reference = node["discriminator"]["mapping"].get(kind) if isinstance(kind, str) else None
         return _resolve({"$ref": reference}, root, raw) if reference else node
     for choice in node.get("anyOf", []):
         if "$ref" in choice:

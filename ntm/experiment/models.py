@@ -23,8 +23,8 @@ def new_model(config: Config, device: torch.device | str = "cpu") -> Model:
     generator = torch_generator(config.seed, Stream.INITIALISATION)
     task = config.task
     model = build_model(config.model, task.input_size, task.output_size, generator).to(device)
+    model.core.engine, _ = choose_engine(config, model)
     if isinstance(model.core, NTMCell):
-        model.core.engine, _ = choose_engine(config, model)
         model.core.segment = config.train.segment
         model.core.limit = config.train.clip.weights if config.train.clip else None
     return model

@@ -231,14 +231,11 @@ def versions(results: Iterable[Result]) -> str:
     return ", ".join(found)
 
 
-_SHORT = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN", "feedforward": "feedforward"}
-
-
 def model_name(config: Config) -> str:
     """A model in a few words: NTM with LSTM 100, LSTM 3x256."""
     controller, memory = config.model.controller, config.model.memory
     layers = f"{controller.layers}\N{MULTIPLICATION SIGN}" if controller.layers > 1 else ""
-    name = f"{_SHORT.get(controller.kind, controller.kind)} {layers}{controller.size}"
+    name = f"{controller.name} {layers}{controller.size}"
     if memory is None:
         return name
     heads = (memory.read_heads, memory.write_heads)

@@ -101,6 +101,8 @@ _BIT_FOR_BIT = ("engine", "device", "threads", "versions", "machine")
 def _circumstances(config: Config, model: Model) -> dict[str, Any]:
     """Where and with what a run runs."""
     engine, reason = choose_engine(config, model)
+    if config.train.segment is not None and config.model.memory is None:
+        raise UsageError("train.segment: only a machine has it; a baseline has no memory")
     if config.train.segment is not None and engine != "fused":
         raise UsageError(f"train.segment: only the fused engine has it, not the {engine}: {reason}")
     device = model.readout.weight.device

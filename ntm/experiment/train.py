@@ -20,6 +20,7 @@ from ntm.experiment.models import load_weights, new_model
 from ntm.experiment.optim import GravesRMSprop, flatten
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.experiment.streams import Stream, numpy_generator
+from ntm.machine.cell import NTMCell
 from ntm.machine.model import Model
 from ntm.machine.trace import first_non_finite, record
 from tasks import Episode
@@ -173,7 +174,7 @@ def differentiation(model: Model, parameters: nn.Parameter) -> Callable[[Episode
     gradient = parameters.grad
     assert gradient is not None
     learner = None
-    if uses_fused(model):
+    if uses_fused(model) and isinstance(model.core, NTMCell):
         from ntm.machine.fused import Learner  # imports Numba
 
         learner = Learner(model)
@@ -192,7 +193,7 @@ def differentiation(model: Model, parameters: nn.Parameter) -> Callable[[Episode
 
 def uses_fused(model: Model) -> bool:
     """Whether the model runs on the fused engine."""
-    return getattr(model.core, "engine", None) == "fused"
+    return model.core.engine == "fused"
 
 
 def step_size(config: Config, progress: Progress) -> float:

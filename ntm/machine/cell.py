@@ -87,8 +87,6 @@ class NTMCell(Core):
         if memory.first == "learned":
             first = torch.empty(self.slots, W).uniform_(-0.5, 0.5, generator=generator)
             self.M0 = nn.Parameter(first)
-        #: What runs whole sequences; ``ntm.machine.engine.select`` says which can.
-        self.engine: Literal["reference", "fused"] = "reference"
         #: Steps between the states that training keeps; None keeps them all (fused engine).
         self.segment: int | None = None
         #: What derivatives by the weights w_t are clipped to, at every step of the way back.

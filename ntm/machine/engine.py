@@ -68,8 +68,12 @@ def select(
 
 def _obstacle(core: Core, device: str, dtype: torch.dtype) -> str | None:
     """Why the fused engine cannot run this core; None if it can. The cheap questions first."""
-    if not isinstance(core, NTMCell):
-        return f"{type(core).__name__} has no memory, and torch's own kernels run it"
+    controller = core.controller if isinstance(core, NTMCell) else core
+    layers: list[Core] = [controller]
+    if isinstance(controller, Stack):
+        layers = list(controller.layers)  # type: ignore[arg-type]
+    if core is controller and all(type(layer).unroll is not Core.unroll for layer in layers):
+        return f"{type(layers[0]).__name__} has no memory, and torch's own kernels run it"
     if torch.device(device).type != "cpu":
         return f"it runs on the CPU, not on {device}"
     if dtype not in (torch.float32, torch.float64):
@@ -80,8 +84,6 @@ def _obstacle(core: Core, device: str, dtype: torch.dtype) -> str | None:
         from ntm.machine.fused import KINDS
     except Exception as error:  # whatever keeps Numba from working here is the reason
         return f"Numba does not work here: {str(error).strip().splitlines()[0] or repr(error)}"
-    controller = core.controller
-    layers = list(controller.layers) if isinstance(controller, Stack) else [controller]
     for layer in layers:
         if type(layer) not in KINDS:
             return f"{type(layer).__name__} has no fused step"

@@ -7,7 +7,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from controllers import ControllerConfig, Core, State, build_controller
+from controllers import AnyController, Core, State, build_controller
 from controllers.base import linear
 from ntm.machine.cell import MemoryConfig, NTMCell
 
@@ -16,7 +16,7 @@ from ntm.machine.cell import MemoryConfig, NTMCell
 class ModelConfig:
     """A controller and its memory; without memory, the controller alone: a baseline."""
 
-    controller: ControllerConfig
+    controller: AnyController
     memory: MemoryConfig | None = None
 
 
@@ -32,8 +32,15 @@ class Model(nn.Module):
         """Without a state, a new episode begins."""
         if state is None:
             state = self.core.initial_state(inputs.shape[1])
-        outputs, state = self.core.unroll(inputs, state)
+        outputs, state = self._unroll(inputs, state)
         return self.readout(outputs), state
+
+    def _unroll(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        if self.core.engine == "fused" and not isinstance(self.core, NTMCell):
+            from ntm.machine.fused import unroll_alone  # imports Numba
+
+            return unroll_alone(self.core, inputs, state)
+        return self.core.unroll(inputs, state)
 
 
 def build_model(

@@ -287,7 +287,7 @@ def test_in_segments_the_same_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize("changes", [{"engine": "reference"}, {"model": {"memory": None}}])
 def test_segments_are_for_the_fused_engine(tmp_path: Path, changes: dict[str, Any]) -> None:
     config = small_config(train={"segment": 3}, **changes)
-    with pytest.raises(UsageError, match=r"train\.segment: only the fused engine has it"):
+    with pytest.raises(UsageError, match=r"train\.segment: only .* has it"):
         new_run(tmp_path / "run", config)
     assert not (tmp_path / "run").exists()
 

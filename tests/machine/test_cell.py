@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from controllers import ControllerConfig, build_controller
+from controllers import build_controller, configure
 from controllers.feedforward import FeedForward
 from controllers.lstm import LSTM
 from controllers.rnn import RNN
@@ -181,7 +181,7 @@ def test_an_episode_starts_focused_on_slot_0_of_a_constant_memory(dtype: torch.d
 def test_a_learned_memory_begins_every_episode_and_its_rows_differ() -> None:
     """Its rows differ, so that content tells slots apart before anything was written."""
     g = torch.Generator().manual_seed(17)
-    controller = build_controller(ControllerConfig(kind="gru", size=6), 3 + 5, g)
+    controller = build_controller(configure(kind="gru", size=6), 3 + 5, g)
     cell = NTMCell(controller, MemoryConfig(slots=13, width=5, first="learned"), g)
     memory = cell.initial_state(4).memory
     assert memory.shape == (4, 13, 5)

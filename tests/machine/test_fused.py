@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from controllers import ControllerConfig, Core, build_controller
+from controllers import CONTROLLERS, ControllerConfig, Core, build_controller, configure
 from ntm.machine import engine
 from ntm.machine.cell import MemoryConfig, NTMCell, NTMState
 
 numba = pytest.importorskip("numba")
 
 from ntm.machine import fused  # noqa: E402
-from ntm.machine.fused import jit, math, workspace  # noqa: E402
+from ntm.machine.fused import jit, math, unroll_alone, workspace  # noqa: E402
 
 
 class Case(NamedTuple):
@@ -43,6 +43,7 @@ class Case(NamedTuple):
     spread: float = 0.5  # of the parameters
     dtype: torch.dtype = torch.float64
     first: Literal["constant", "learned"] = "constant"
+    settings: tuple[tuple[str, Any], ...] = ()  # of the controller's kind
 
 
 class Result(NamedTuple):
@@ -62,11 +63,15 @@ def like(state: Any, tensors: Any) -> Any:
     return NTMState(*parts) if isinstance(state, NTMState) else tuple(parts)
 
 
+def config_of(case: Case) -> ControllerConfig:
+    own = dict(case.settings)
+    return configure(case.kind, size=case.size, layers=case.layers, skip=case.skip, **own)
+
+
 def make(case: Case, seed: int = 0) -> tuple[NTMCell, Tensor, list[Tensor]]:
     """A cell with random parameters, inputs, and a random first state as a list."""
     g = torch.Generator().manual_seed(seed)
-    config: Any = {"kind": case.kind, "size": case.size, "layers": case.layers, "skip": case.skip}
-    controller = build_controller(ControllerConfig(**config), case.I + case.R * case.W, g)
+    controller = build_controller(config_of(case), case.I + case.R * case.W, g)
     memory = MemoryConfig(
         slots=case.N, width=case.W, read_heads=case.R, write_heads=case.Q, shift_range=case.shift,
         first=case.first,
@@ -84,7 +89,7 @@ def make(case: Case, seed: int = 0) -> tuple[NTMCell, Tensor, list[Tensor]]:
     return cell.to(case.dtype), xs.to(case.dtype), [t.to(case.dtype) for t in start]
 
 
-def measure(unroll: Any, cell: NTMCell, xs: Tensor, start: list[Tensor]) -> Result:
+def measure(unroll: Any, cell: Core, xs: Tensor, start: list[Tensor]) -> Result:
     """Values, and the gradients of a random combination of all of them."""
     xs = xs.clone().requires_grad_()
     start = [t.clone().requires_grad_() for t in start]
@@ -135,13 +140,67 @@ def two_threads() -> Any:
     torch.set_num_threads(before)
 
 
-KINDS = ["feedforward", "rnn", "lstm", "gru"]
+KINDS = list(CONTROLLERS)
+#: Kinds with settings that choose another step, or another number of products.
+VARIANTS = [
+    *((kind, ()) for kind in KINDS),
+    ("rnn", (("nonlinearity", "relu"),)),
+    ("leaky", (("learned", True),)),
+    ("leaky", (("leak", 1.0),)),
+    ("nested_lstm", (("depth", 1),)),
+    ("nested_lstm", (("depth", 4),)),
+    ("echo_state", (("leak", 0.3), ("density", 1.0))),
+]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "own"), VARIANTS)
 @pytest.mark.parametrize(("layers", "skip"), [(1, False), (2, True), (3, False)])
-def test_controllers(kind: str, layers: int, skip: bool) -> None:
-    assert compare(Case(kind, layers, skip, R=2, Q=3)) < 1e-9
+def test_controllers(kind: str, own: Any, layers: int, skip: bool) -> None:
+    assert compare(Case(kind, layers, skip, R=2, Q=3, settings=own)) < 1e-9
+
+
+@pytest.mark.parametrize(("kind", "own"), VARIANTS)
+@pytest.mark.parametrize(
+    ("layers", "skip", "T", "B"), [(1, False, 5, 3), (2, True, 2, 19), (3, False, 6, 1)]
+)
+def test_without_a_memory(
+    kind: str, own: Any, layers: int, skip: bool, T: int, B: int, two_threads: None
+) -> None:
+    """Values and gradients, from any state; and the values where no gradient is asked for."""
+    case = Case(kind, layers, skip, T, B, settings=own)
+    g = torch.Generator().manual_seed(3)
+    core = build_controller(config_of(case), case.I, g).double()
+    with torch.no_grad():
+        for p in core.parameters():
+            p.normal_(generator=g).mul_(0.5)
+    xs = torch.randn(T, B, case.I, generator=g, dtype=torch.float64)
+    start = [
+        torch.randn(t.shape, generator=g, dtype=torch.float64)
+        for t in leaves(core.initial_state(B))
+    ]
+    reference = measure(Core.unroll, core, xs, start)
+    mine = measure(unroll_alone, core, xs, start)
+    assert distance(reference, mine) < 1e-9
+    with torch.no_grad():
+        outputs, end = unroll_alone(core, xs, like(core.initial_state(1), iter(start)))
+    assert all(map(torch.equal, mine.values, [outputs, *leaves(end)]))
+    assert same_bits(mine, measure(unroll_alone, core, xs, start))
+
+
+def test_without_a_memory_gradients_can_be_asked_for_twice() -> None:
+    core = build_controller(configure("peephole_lstm", size=7), 4, torch.Generator().manual_seed(1))
+    xs = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(2))
+    outputs, _ = unroll_alone(core, xs, core.initial_state(3))
+    parameters = list(core.parameters())
+    first = torch.autograd.grad(outputs.square().sum(), parameters, retain_graph=True)
+    again = torch.autograd.grad(outputs.square().sum(), parameters)
+    assert all(map(torch.equal, first, again))
+
+
+def test_without_a_memory_and_without_a_sequence() -> None:
+    core = build_controller(configure("leaky", size=7), 4, torch.Generator())
+    outputs, _ = unroll_alone(core, torch.zeros(5, 0, 4), core.initial_state(0))
+    assert outputs.shape == (5, 0, 7)
 
 
 @pytest.mark.parametrize(
@@ -437,9 +496,16 @@ class TestEngine:
         with pytest.raises(engine.EngineError, match=why):
             engine.select("fused", cell, device, dtype)
 
-    def test_a_baseline_has_no_fused_engine(self) -> None:
-        core = build_controller(ControllerConfig(kind="gru"), 3, torch.Generator())
-        assert engine.select("auto", core, "cpu", torch.float32)[0] == "reference"
+    @pytest.mark.parametrize(
+        ("kind", "layers", "expected"),
+        [("gru", 1, "reference"), ("lstm", 3, "reference"), ("gru2", 1, "fused"),
+         ("nested_lstm", 2, "fused"), ("feedforward", 2, "reference")],
+    )  # fmt: skip
+    def test_a_baseline_is_fused_where_torch_has_no_kernel(
+        self, kind: str, layers: int, expected: str
+    ) -> None:
+        core = build_controller(configure(kind, layers=layers), 3, torch.Generator())
+        assert engine.select("auto", core, "cpu", torch.float32)[0] == expected
 
     def test_a_controller_without_a_step(self) -> None:
         cell, *_ = make(Case())
@@ -460,11 +526,11 @@ class TestEngine:
 def test_compiled_now_or_read_from_the_cache_the_bits_are_the_same(tmp_path: Path) -> None:
     code = """
 import torch
-from controllers import ControllerConfig, build_controller
+from controllers import build_controller, configure
 from ntm.machine.cell import MemoryConfig, NTMCell
 generator = torch.Generator().manual_seed(1)
 memory = MemoryConfig(slots=33, width=7, write_heads=2)
-controller = build_controller(ControllerConfig(kind="lstm", size=19), 5 + 7, generator)
+controller = build_controller(configure(kind="lstm", size=19), 5 + 7, generator)
 cell = NTMCell(controller, memory, generator)
 cell.engine = "fused"
 xs = torch.randn(23, 3, 5, generator=generator)

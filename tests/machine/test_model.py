@@ -9,15 +9,15 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from controllers import ControllerConfig, Core
+from controllers import Core, configure
 from ntm.machine.cell import MemoryConfig, NTMCell
 from ntm.machine.model import Model, ModelConfig, build_model
 
 ntm = ModelConfig(
-    controller=ControllerConfig(kind="lstm", size=11),
+    controller=configure(kind="lstm", size=11),
     memory=MemoryConfig(slots=23, width=5, read_heads=2, write_heads=3, shift_range=2),
 )
-baseline = ModelConfig(controller=ControllerConfig(kind="gru", size=11, layers=2))
+baseline = ModelConfig(controller=configure(kind="gru", size=11, layers=2))
 
 
 def build(config: ModelConfig, inputs: int = 4, outputs: int = 6, seed: int = 1) -> Model:
@@ -80,7 +80,7 @@ def test_the_parameters_of_a_machine(heads: tuple[int, int], shift_range: int) -
     I, O, C, W = 4, 6, 11, 5  # noqa: E741
     (R, Q), H, S = heads, sum(heads), 2 * shift_range + 1
     config = ModelConfig(
-        controller=ControllerConfig(kind="lstm", size=C),
+        controller=configure(kind="lstm", size=C),
         memory=MemoryConfig(width=W, read_heads=R, write_heads=Q, shift_range=shift_range),
     )
     lstm = 4 * C * (I + R * W + C + 1) + 2 * C
@@ -124,7 +124,7 @@ def test_the_deep_lstm_of_table_3(
     task: str, sizes: tuple[int, int], units: int, parameters: int
 ) -> None:
     """Three layers; input to all, all to the output; one bias a gate; learned first h and c."""
-    config = ModelConfig(controller=ControllerConfig(kind="lstm", size=units, layers=3, skip=True))
+    config = ModelConfig(controller=configure(kind="lstm", size=units, layers=3, skip=True))
     assert count(build(config, *sizes)) == parameters, task
 
 

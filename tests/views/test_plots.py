@@ -7,7 +7,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from controllers import ControllerConfig
+from controllers import configure
 from ntm.errors import NTMError
 from ntm.machine.cell import MemoryConfig
 from ntm.machine.model import ModelConfig, build_model
@@ -18,7 +18,7 @@ from tasks.copy import Copy
 
 def trace_of(memory: MemoryConfig | None) -> Trace:
     task = Copy(width=3, length=(4, 4))
-    config = ModelConfig(controller=ControllerConfig(kind="gru", size=6), memory=memory)
+    config = ModelConfig(controller=configure(kind="gru", size=6), memory=memory)
     model = build_model(config, 4, 3, torch.Generator().manual_seed(3))
     return record(model, task.sample(np.random.default_rng(1), 1))
 

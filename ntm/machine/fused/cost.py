@@ -42,15 +42,15 @@ class Learner:
         readout = [model.readout.weight, model.readout.bias]
         self.parameters, self.readout = arrays(plan.parameters()), arrays(readout)
         self.packed = np.empty(plan.weights_size, self.readout[0].dtype)
-        starts = plan.starts()
-        first = [cell.initial_memory(1), cell.initial_weights(1)]
-        self.first = arrays([*first, *(start.unsqueeze(0) for start in starts)])
+        first = cell.initial_state(1)
+        self.first = arrays([*first[:3], *plan.flatten(first.controller)])
         #: For each thread, where it adds its gradients: of the readout, the cell, the start.
         self.sinks: list[list[Array]] = [[]]
         #: Which of the first state's parts are learned: all but the weights, and M0 where it is.
-        self.learned = [cell.M0 is not None, False, *(True for _ in starts)]
-        memory = [] if cell.M0 is None else [cell.M0]
-        for parameter in [*readout, *plan.parameters(), *memory, *starts]:
+        learned = [cell.M0, None, *plan.starts()]
+        self.learned = [part is not None for part in learned]
+        starts = [part for part in learned if part is not None]
+        for parameter in [*readout, *plan.parameters(), *starts]:
             assert parameter.grad is not None
             assert parameter.grad.is_contiguous()
             self.sinks[0].append(parameter.grad.numpy())

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ntm.machine.fused.controllers import step, step_backward
 from ntm.machine.fused.heads import (
     Addressing,
     Scratch,
@@ -26,6 +25,14 @@ from ntm.machine.fused.heads import (
 )
 from ntm.machine.fused.jit import inlined, kernel, part
 from ntm.machine.fused.products import add_dots, add_product, at
+from ntm.machine.fused.steps import (
+    enter,
+    enter_backward,
+    leave,
+    leave_backward,
+    step,
+    step_backward,
+)
 
 #: Samples that share one pass over the weights.
 GROUP = 8
@@ -37,18 +44,21 @@ EVERY = 4
 #: Rows of a weight gradient's operands that are taken together.
 STRIP = 512
 
-#: The columns of ``Machine.layers``. Places are -1 where the layer has no such part.
+#: The columns of ``Machine.layers``, which has a row for every product: one a layer, but for a
+#: nested LSTM, which has one for every depth. Places are -1 where there is no such part.
 KIND, UNITS, V_SIZE, Z_SIZE = 0, 1, 2, 3  # number of the step; n, K, J of controllers.py
 V, Z, WEIGHT, H_AT, C_AT = 4, 5, 6, 7, 8  # where its part begins in v, z, weights, h, c
 IN_X, IN_READS, IN_BELOW, IN_H = 9, 10, 11, 12  # where each source begins in its v
 OUT, BELOW = 13, 14  # where it begins in the output; units of the layer below
-COLUMNS = 15
+Z_ALL, OWN = 15, 16  # J and the vectors behind it; where h_{t-1} of the layer begins in all of v
+LEVEL, LEVELS = 17, 18  # which of how many products, from the outermost inwards
+COLUMNS = 19
 
 
 class Machine(NamedTuple):
     """Sizes and parameters. J, K, n are summed over the layers."""
 
-    layers: Any  # [L, COLUMNS] int64
+    layers: Any  # [L, COLUMNS] int64, L products
     weights: Any  # every layer's W^T [K, J], end to end
     bias: Any  # [J]
     interface: Any  # [E, C]
@@ -104,24 +114,31 @@ def controllers_forward(
     for n in range(layers.shape[0]):
         layer = layers[n]
         K, J, z0, n0 = layer[V_SIZE], layer[Z_SIZE], layer[Z], layer[UNITS]
+        all_z, c0 = layer[Z_ALL], max(layer[C_AT], 0)
         for b in range(g0, g1):
-            row, bias = z[b, z0 : z0 + J], machine.bias[z0 : z0 + J]
-            for j in range(J):
+            row, bias = z[b, z0 : z0 + all_z], machine.bias[z0 : z0 + all_z]
+            for j in range(all_z):
                 row[j] = bias[j]
         add_product(
             one, at(z, g0 * Jz + z0), Jz, at(v, g0 * Kv + layer[V]), Kv, 1,
             at(machine.weights, layer[WEIGHT]), J, g1 - g0, K, J,
         )  # fmt: skip
+        if layer[LEVEL] + 1 < layer[LEVELS]:
+            inside = layers[n + 1, V]
+            for b in range(g0, g1):
+                enter(z[b, z0 : z0 + J], c[b, c0 : c0 + n0], v[b, inside : inside + 2 * n0])
+            continue
         for b in range(g0, g1):
-            own = layer[V] + max(layer[IN_H], 0)
-            c0 = max(layer[C_AT], 0)
             # A layer that does not see its own h is written to the work space behind all v.
-            place = own if layer[IN_H] >= 0 else Kv - n0
-            h = v_next[b, place : place + n0]
+            own = layer[OWN] if layer[OWN] >= 0 else Kv - n0
+            h = v_next[b, own : own + n0]
             step(
-                layer[KIND], z[b, z0 : z0 + J], v[b, own : own + n0],
+                layer[KIND], z[b, z0 : z0 + all_z], v[b, own : own + n0],
                 c[b, c0 : c0 + n0], c_next[b, c0 : c0 + n0], h,
             )  # fmt: skip
+            for k in range(1, layer[LEVELS]):
+                around, c1 = layers[n - k, Z], layers[n - k, C_AT]
+                leave(z[b, around : around + J], c_next[b, c1 : c1 + n0], h)
             if layer[OUT] >= 0:
                 target = out[b, layer[OUT] : layer[OUT] + n0]
                 for i in range(n0):
@@ -219,13 +236,27 @@ def controllers_backward(
         n = layers.shape[0] - 1 - done
         layer = layers[n]
         K, J, z0, v0, n0 = layer[V_SIZE], layer[Z_SIZE], layer[Z], layer[V], layer[UNITS]
+        all_z, c0 = layer[Z_ALL], max(layer[C_AT], 0)
+        own = layer[OWN] if layer[OWN] >= 0 else Kv - n0
         for b in range(g0, g1):
-            own, c0 = v0 + max(layer[IN_H], 0), max(layer[C_AT], 0)
-            step_backward(
-                layer[KIND], z[b, z0 : z0 + J], v[b, own : own + n0], c[b, c0 : c0 + n0],
-                c_next[b, c0 : c0 + n0], adjoint.h[b, layer[H_AT] : layer[H_AT] + n0],
-                adjoint.c[b, c0 : c0 + n0], dz[b, z0 : z0 + J],
-            )  # fmt: skip
+            dh, dc = adjoint.h[b, layer[H_AT] : layer[H_AT] + n0], adjoint.c[b, c0 : c0 + n0]
+            if layer[LEVEL] + 1 < layer[LEVELS]:
+                inside = layers[n + 1, V]
+                enter_backward(
+                    z[b, z0 : z0 + J], c[b, c0 : c0 + n0],
+                    adjoint.v[b, inside : inside + 2 * n0], dc, dz[b, z0 : z0 + J],
+                )  # fmt: skip
+            else:
+                for k in range(layer[LEVELS] - 1, 0, -1):
+                    around, c1 = layers[n - k, Z], layers[n - k, C_AT]
+                    leave_backward(
+                        z[b, around : around + J], c_next[b, c1 : c1 + n0], dh,
+                        adjoint.c[b, c1 : c1 + n0], dz[b, around : around + J],
+                    )  # fmt: skip
+                step_backward(
+                    layer[KIND], z[b, z0 : z0 + all_z], v[b, own : own + n0],
+                    c[b, c0 : c0 + n0], c_next[b, c0 : c0 + n0], dh, dc, dz[b, z0 : z0 + all_z],
+                )  # fmt: skip
             adjoint.v[b, v0 : v0 + K] = 0
         add_dots(
             one, at(adjoint.v, g0 * Kv + v0), Kv, at(dz, g0 * Jz + z0), Jz,
@@ -337,6 +368,49 @@ def backward(
 
 
 @kernel
+def forward_alone(
+    machine: Any, xs: Any, v: Any, c: Any, z: Any, outputs: Any, mask: Any,
+    b0: Any, b1: Any, thread: Any,
+) -> None:  # fmt: skip
+    """A controller without a memory: outputs [T, B, C], and in v, c and z what led to them."""
+    for g0 in range(b0, b1, GROUP):
+        g1 = min(g0 + GROUP, b1)
+        for t in range(xs.shape[0]):
+            now, after = t & mask, (t + 1) & mask
+            for b in range(g0, g1):
+                see(machine.layers, IN_X, xs[t, b], v[now, b])
+            controllers_forward(
+                machine, v[now], v[after], c[now], c[after], z[now], outputs[t], g0, g1
+            )
+
+
+@kernel
+def backward_alone(
+    machine: Any, v: Any, c: Any, z: Any, doutputs: Any, adjoint: Any, dxs: Any, dz: Any,
+    b0: Any, b1: Any, thread: Any,
+) -> None:  # fmt: skip
+    """Derivatives by xs and z, and through ``adjoint`` by the state."""
+    layers = machine.layers
+    T = doutputs.shape[0]
+    for g0 in range(b0, b1, GROUP):
+        g1 = min(g0 + GROUP, b1)
+        for done in range(T):
+            t = T - 1 - done
+            for b in range(g0, g1):
+                dxs[t, b, :] = 0
+                for n in range(layers.shape[0]):
+                    start, units, place = layers[n, OUT], layers[n, UNITS], layers[n, H_AT]
+                    if start >= 0:
+                        add(
+                            doutputs[t, b, start : start + units],
+                            adjoint.h[b, place : place + units],
+                        )
+            controllers_backward(
+                machine, v[t], c[t], c[t + 1], z[t], dz[t], adjoint, dxs[t], g0, g1
+            )
+
+
+@kernel
 def gradient(dz: Any, z0: Any, v: Any, v0: Any, dW: Any, db: Any, j0: Any, j1: Any, _: Any) -> None:
     """Rows j0 ... j1 of dW [J, K] += dz^T v and db [J] += dz^T 1, over n steps and samples.
 
@@ -355,4 +429,14 @@ def gradient(dz: Any, z0: Any, v: Any, v0: Any, dW: Any, db: Any, j0: Any, j1: A
         )  # fmt: skip
 
 
-__all__ = ["Addressing", "Adjoint", "Machine", "Scratch", "States", "backward", "forward"]
+__all__ = [
+    "Addressing",
+    "Adjoint",
+    "Machine",
+    "Scratch",
+    "States",
+    "backward",
+    "backward_alone",
+    "forward",
+    "forward_alone",
+]

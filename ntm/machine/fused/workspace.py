@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -28,37 +29,22 @@ LINE = 64
 class Workspace:
     """All arrays for up to ``steps`` steps of history; 2 places in turn if 0.
 
-    They lie in one block, so that their distances are always the same: compiled loops look at
-    distances to find out whether arrays overlap, and sum in another order where they might.
+    They lie in one block: see :func:`in_one_block`.
     """
 
     def __init__(
         self, plan: Plan, batch: int, slots: int, steps: int, threads: int, dtype: Any
     ) -> None:
         self.steps, self.threads = steps, threads
-        sizes = (plan, batch, slots, steps, threads)
-        total = 0
-
-        def count(*shape: int) -> Any:
-            nonlocal total
-            total += _padded(math.prod(shape), dtype)
-
-        self._lay_out(count, *sizes)
-        block = np.empty(total + LINE // dtype.itemsize, dtype)
-        self.bytes = block.nbytes
-        at = -block.ctypes.data % LINE // dtype.itemsize
-
-        def new(*shape: int) -> Array:
-            nonlocal at
-            size = math.prod(shape)
-            array = block[at : at + size].reshape(shape)
-            at += _padded(size, dtype)
-            return array
-
-        self._lay_out(new, *sizes)
+        shapes: list[tuple[int, ...]] = []
+        self._lay_out(lambda *shape: shapes.append(shape), plan, batch, slots, steps, threads)
+        arrays = in_one_block(shapes, dtype)
+        self.bytes = sum(array.nbytes for array in arrays)
+        rest = iter(arrays)
+        self._lay_out(lambda *_: next(rest), plan, batch, slots, steps, threads)
 
     def _lay_out(
-        self, new: Callable[..., Array], plan: Plan, B: int, N: int, steps: int, threads: int
+        self, new: Callable[..., Any], plan: Plan, B: int, N: int, steps: int, threads: int
     ) -> None:
         W, H, Q = plan.width, plan.heads, plan.write_heads
         inner, outer = (steps, steps + 1) if steps else (2, 2)
@@ -90,10 +76,21 @@ class Workspace:
             )  # fmt: skip
 
 
-def _padded(size: int, dtype: Any) -> int:
-    """So many elements, and those up to the next cache line."""
+def in_one_block(shapes: Sequence[tuple[int, ...]], dtype: Any) -> list[Array]:
+    """Arrays that lie in one block, each from the beginning of a cache line.
+
+    Their distances are then always the same: compiled loops look at distances to find out whether
+    arrays overlap, and sum in another order where they might.
+    """
     line: int = LINE // dtype.itemsize
-    return -(-size // line) * line
+    ends = list(accumulate(-(-math.prod(shape) // line) * line for shape in shapes))
+    block = np.empty(ends[-1] + line, dtype)
+    first = -block.ctypes.data % LINE // dtype.itemsize
+    starts = [first, *(first + end for end in ends)]
+    return [
+        block[start : start + math.prod(shape)].reshape(shape)
+        for start, shape in zip(starts, shapes, strict=False)
+    ]
 
 
 Key = tuple[Any, ...]

@@ -1,0 +1,83 @@
+"""The echo state network (Jaeger 2001): a reservoir that is drawn, and never trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from controllers.base import STRICT, ControllerConfig, Core, State
+from controllers.leaky import Leak
+
+
+class EchoState(Core):
+    """One reservoir, from h_0 = 0.
+
+    h_t = (1 - alpha) h_{t-1} + alpha tanh(W_in [1; x_t] + U h_{t-1})
+
+    W_in is uniform in (-scaling, scaling). Of U a share of ``density`` is uniform, the rest 0, and
+    all of it is scaled so that its largest eigenvalue has the absolute value ``radius``: below 1
+    the reservoir forgets where it began, mostly. alpha is the ``leak``. The state is h [B, H].
+
+    Nothing here is a parameter: the readout, and the heads of a machine, are all that is trained.
+    What was drawn is kept with the weights, as buffers.
+    """
+
+    weight: Tensor  # [H, I + H]  W_in and U
+    bias: Tensor  # [H]  W_in's first column
+
+    def __init__(
+        self,
+        input_size: int,
+        size: int,
+        generator: torch.Generator,
+        radius: float = 0.9,
+        leak: float = 1.0,
+        density: float = 0.1,
+        scaling: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.input_size, self.output_size, self.leak = input_size, size, leak
+        W_in = scaling * (2 * torch.rand(size, 1 + input_size, generator=generator) - 1)
+        U = 2 * torch.rand(size, size, generator=generator) - 1
+        U *= torch.rand(size, size, generator=generator) < density
+        largest = torch.linalg.eigvals(U.double()).abs().max().item()
+        if largest > 0:
+            U *= radius / largest
+        self.register_buffer("weight", torch.cat([W_in[:, 1:], U], dim=1))
+        self.register_buffer("bias", W_in[:, 0].clone())
+
+    def initial_state(self, batch: int) -> State:
+        return self.bias.new_zeros(batch, self.output_size)
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        z = torch.nn.functional.linear(torch.cat([x, state], dim=-1), self.weight, self.bias)
+        h = (1 - self.leak) * state + self.leak * torch.tanh(z)
+        return h, h
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class EchoStateConfig(ControllerConfig):
+    """The settings of an :class:`EchoState` network.
+
+    Its units are no more than what finds its eigenvalues in a minute.
+    """
+
+    name: ClassVar[str] = "echo state"
+    kind: Literal["echo_state"] = "echo_state"
+    size: int = Field(default=100, ge=1, le=4000)
+    radius: Positive = 0.9
+    leak: Leak = 1.0
+    density: Annotated[float, Field(gt=0, le=1)] = 0.1
+    scaling: Positive = 1.0
+
+    def layer(self, input_size: int, generator: torch.Generator) -> EchoState:
+        return EchoState(
+            input_size, self.size, generator, self.radius, self.leak, self.density, self.scaling
+        )
