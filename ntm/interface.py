@@ -67,10 +67,12 @@ class NTM(Model):
         inner = build_controller(controller, input_size + read_heads * width, generator)
         super().__init__(NTMCell(inner, memory, generator), output_size, generator)
 
-    def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, inputs: Tensor, state: State | None = None, begin: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         weight = self.readout.weight  # where it was moved to decides what can run it
         self.core.engine, _ = select("auto", self.core, str(weight.device), weight.dtype)
-        return super().forward(inputs, state)
+        return super().forward(inputs, state, begin)
 
 
 class Trained(Model):

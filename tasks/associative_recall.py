@@ -63,6 +63,10 @@ class AssociativeRecall(Task):
     def steps(self) -> int:
         return self.items[1] * (self.item_length + 1) + 2 * self.item_length + 2
 
+    @property
+    def answers_last(self) -> bool:
+        return True
+
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         items = draw(rng, self.items, batch, self.mixed)  # [B]
         most, L, W = items.max(), self.item_length, self.width

@@ -22,6 +22,11 @@ class Episode(NamedTuple):
     mask: Tensor  # [T, B]     1 where the outputs are scored, else 0
     conditions: dict[str, Tensor]  # [B] each: what a score is broken down by
 
+    @property
+    def begin(self) -> Tensor:
+        """[B]: the step at which each answer begins, the first that is scored."""
+        return (self.mask.cumsum(dim=0) == 0).sum(dim=0)
+
     def to(self, device: torch.device | str) -> Episode:
         """The same episode on a device; the conditions stay where they are."""
         return Episode(
@@ -60,6 +65,11 @@ class Task(ABC):
     @abstractmethod
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         """``batch`` sequences drawn with the generator."""
+
+    @property
+    def answers_last(self) -> bool:
+        """Whether nothing is put in any more once the answer has begun."""
+        return False
 
     def scored(self) -> Task:
         """The task without what only helps training: what validation and tests are on."""

@@ -49,6 +49,10 @@ class Copy(Task):
     def steps(self) -> int:
         return 2 * self.length[1] + 1
 
+    @property
+    def answers_last(self) -> bool:
+        return True
+
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         length = draw(rng, self.length, batch, self.mixed)  # [B]
         longest = length.max()

@@ -55,6 +55,10 @@ class PrioritySort(Task):
     def steps(self) -> int:
         return self.items + 1 + self.sorted
 
+    @property
+    def answers_last(self) -> bool:
+        return True
+
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         K, W = self.items, self.width
         vectors = random_bits(rng, K, batch, W)

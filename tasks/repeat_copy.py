@@ -70,6 +70,10 @@ class RepeatCopy(Task):
         told = repeats if self.count == "unary" else 1
         return length + 1 + told + length * repeats + 1
 
+    @property
+    def answers_last(self) -> bool:
+        return True
+
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         length = draw(rng, self.length, batch, self.mixed)  # [B]
         repeats = draw(rng, self.repeats, batch, self.mixed)  # [B]

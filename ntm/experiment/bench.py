@@ -76,7 +76,7 @@ def bench(device: torch.device, repeats: int = 5, grid: list[Case] | None = None
             "reference": _training(dataclasses.replace(config, engine="reference"), episode, device)
         }
         model = new_model(config, device)
-        if getattr(model.core, "engine", None) == "fused":
+        if uses_fused(model):
             sides["fused"] = _training(config, episode, device)
         sides["lstm"] = _lstm(config.model.controller.size, episode, device)
         seconds = _in_turn(sides, repeats, device)

@@ -158,6 +158,15 @@ class Config:
         return self
 
     @model_validator(mode="after")
+    def _the_whole_input_is_there(self) -> Config:
+        if self.model.form != "causal" and not self.task.answers_last:
+            raise ValueError(
+                f"model.form: {self.model.form} reads the whole input before it answers, and "
+                f"{self.task.kind} answers as it goes"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _cooldown_can_begin(self) -> Config:
         below = self.train.schedule.below
         if below is not None and below < self.train.solved_bits:

@@ -76,7 +76,7 @@ def evaluate(
         for start in range(0, count, at_once):
             part = drawn.select(start, min(start + at_once, count))
             on_device = part.to(device)
-            logits, _ = model(on_device.inputs)
+            logits, _ = model(on_device.inputs, begin=on_device.begin)
             bits = score.bits(logits, on_device).double().cpu()
             errors = score.bit_errors(logits, on_device).double().cpu()
             parts.append((part, bits, task.floor(part).double(), errors))

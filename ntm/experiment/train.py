@@ -183,7 +183,7 @@ def differentiation(model: Model, parameters: nn.Parameter) -> Callable[[Episode
         gradient.zero_()
         if learner is not None:
             return score.Cost(*learner(episode.inputs, episode.targets, episode.mask))
-        logits, _ = model(episode.inputs)
+        logits, _ = model(episode.inputs, begin=episode.begin)
         nats = score.nats(logits, episode)
         nats.mean().backward()
         return score.Cost(nats.detach(), score.bit_errors(logits.detach(), episode))

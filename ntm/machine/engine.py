@@ -7,8 +7,9 @@ from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
 import torch
+from torch import Tensor, nn
 
-from controllers.base import Core
+from controllers.base import Core, State
 from controllers.stack import Stack
 from ntm.machine.cell import NTMCell
 
@@ -48,10 +49,19 @@ def _cores() -> int:
         return os.cpu_count() or 1
 
 
+def unroll(core: Core, xs: Tensor, state: State) -> tuple[Tensor, State]:
+    """``core.unroll``, on the core's engine."""
+    if core.engine == "fused" and not isinstance(core, NTMCell):
+        from ntm.machine.fused import unroll_alone  # imports Numba
+
+        return unroll_alone(core, xs, state)
+    return core.unroll(xs, state)
+
+
 def select(
-    requested: Engine, core: Core, device: str, dtype: torch.dtype
+    requested: Engine, core: nn.Module, device: str, dtype: torch.dtype
 ) -> tuple[Literal["reference", "fused"], str]:
-    """The engine to run this core with, and the reason in one line.
+    """The engine to run this core, or these cores of a form, with, and the reason in one line.
 
     ``auto`` takes the fused one wherever it can run. An explicit ``fused`` that cannot run
     raises :class:`EngineError`, with the same reason.
@@ -66,13 +76,11 @@ def select(
     return "reference", f"no fused engine: {obstacle}"
 
 
-def _obstacle(core: Core, device: str, dtype: torch.dtype) -> str | None:
+def _obstacle(core: nn.Module, device: str, dtype: torch.dtype) -> str | None:
     """Why the fused engine cannot run this core; None if it can. The cheap questions first."""
-    controller = core.controller if isinstance(core, NTMCell) else core
-    layers: list[Core] = [controller]
-    if isinstance(controller, Stack):
-        layers = list(controller.layers)  # type: ignore[arg-type]
-    if core is controller and all(type(layer).unroll is not Core.unroll for layer in layers):
+    layers = _layers(core)
+    alone = not isinstance(core, NTMCell)
+    if alone and all(type(layer).unroll is not Core.unroll for layer in layers):
         return f"{type(layers[0]).__name__} has no memory, and torch's own kernels run it"
     if torch.device(device).type != "cpu":
         return f"it runs on the CPU, not on {device}"
@@ -88,3 +96,13 @@ def _obstacle(core: Core, device: str, dtype: torch.dtype) -> str | None:
         if type(layer) not in KINDS:
             return f"{type(layer).__name__} has no fused step"
     return None
+
+
+def _layers(core: nn.Module) -> list[Core]:
+    """The layers of a core's controller, or of all the cores of a form."""
+    if isinstance(core, NTMCell):
+        return _layers(core.controller)
+    if isinstance(core, Core) and not isinstance(core, Stack):
+        return [core]
+    parts = core.layers if isinstance(core, Stack) else core
+    return [layer for part in parts.children() for layer in _layers(part)]

@@ -116,7 +116,7 @@ def record(model: Model, episode: Episode, index: int = 0) -> Trace:
     device = next(model.parameters()).device
     inputs = one.inputs.to(device)
     if not isinstance(model.core, NTMCell):
-        logits, _ = model(inputs)
+        logits, _ = model(inputs, begin=one.begin.to(device))
         return _trace(one, logits, machine=None)
 
     state = model.core.initial_state(1)

@@ -37,6 +37,7 @@ def test_a_model_is_a_linear_readout_of_every_output_of_its_core(config: ModelCo
     model = build(config)
     logits, state = model(episode())
     assert logits.shape == (9, 7, 6)
+    assert isinstance(model.core, Core)
     expected, last = model.core.unroll(episode(), model.core.initial_state(7))
     for t in range(9):
         for b in range(7):
@@ -69,7 +70,7 @@ def test_the_readout_sees_the_controller_and_every_read() -> None:
 
 
 def test_without_memory_a_model_is_its_controller() -> None:
-    core: Core = build(baseline).core
+    core = build(baseline).core
     assert not isinstance(core, NTMCell)
     assert core.output_size == 11
 
