@@ -136,7 +136,7 @@ class ValidationConfig:
     """The fixed episodes that decide when training is solved, and which weights are best."""
 
     every: int = Field(default=500, ge=1)  # sequences
-    episodes: int = Field(default=100, ge=1)
+    episodes: int = Field(default=100, ge=1, le=100_000)
     task: dict[str, Any] = Field(default_factory=dict)  # settings that differ from training's
 
 
