@@ -38,7 +38,8 @@ ODD: st.SearchStrategy[Any] = st.sampled_from(
 VALUES = NUMBERS | ODD | st.text(max_size=5) | st.integers() | st.floats()
 KINDS = st.sampled_from(
     ["copy", "repeat_copy", "associative_recall", "ngram", "priority_sort", "lstm", "gru", "rnn",
-     "feedforward", "nested_lstm", "echo_state", "leaky", "gru2", "adam", "adamw", "rmsprop", "graves_rmsprop", "cooldown", "linear", "cosine"]
+     "feedforward", "nested_lstm", "echo_state", "leaky", "gru2", "adam", "adamw", "rmsprop",
+     "graves_rmsprop", "cooldown", "linear", "cosine"]
 )  # fmt: skip
 
 
