@@ -66,7 +66,7 @@ def _modules(package: str) -> list[str]:
     spec = importlib.util.find_spec(package)
     assert spec is not None
     found = {module.name for module in pkgutil.iter_modules(spec.submodule_search_locations)}
-    return sorted(found - {"base", "stack"})
+    return sorted(found - {"base", "stack", "losses", "text"})
 
 
 @app.command()
@@ -296,6 +296,7 @@ def plot(
     """Draw a run: its learning curve, and its memory at work on one episode."""
     from ntm.experiment import limits
     from ntm.experiment.config import task_settings, with_settings
+    from ntm.experiment.episodes import draw
     from ntm.experiment.models import load_model
     from ntm.experiment.rundir import RunDir
     from ntm.experiment.streams import Stream, numpy_generator
@@ -306,9 +307,10 @@ def plot(
     directory = RunDir.open(run)
     model, config = load_model(directory, slots=slots)
     longest = {} if settings else config.validation.task
-    task = with_settings(config.task, {**longest, **task_settings(settings or ())}).scored()
+    task = with_settings(config.task, {**longest, **task_settings(settings or ())})
+    task = task.held_out("test")
     limits.check(task, config.model, batch=1)
-    episode = task.sample(numpy_generator(seed, Stream.EVALUATION), 1)
+    episode = draw(task, numpy_generator(seed, Stream.EVALUATION), 1)
     validation = directory.rows(directory.validation_file)
     moments = directory.snapshots() if learning and validation else []
     if learning and not moments:
@@ -317,7 +319,7 @@ def plot(
             if directory.snapshots()
             else f"{run}: no snapshots were kept; ntm train --set train.snapshots=24 keeps some"
         )
-    trace = record(model, episode)
+    trace = record(model, episode, task.loss)
     trace.save(directory.trace_file)
 
     conditions = ", ".join(f"{name} {int(v[0])}" for name, v in episode.conditions.items())
@@ -346,7 +348,7 @@ def plot(
         animation.write(trace, f"{config.task.kind}: {conditions}", moving)
         written.append(moving)
     if moments:
-        traces = {n: record(load_model(directory, slots=slots, snapshot=n)[0], episode)
+        traces = {n: record(load_model(directory, slots=slots, snapshot=n)[0], episode, task.loss)
                   for n in moments}  # fmt: skip
         moving = directory.picture("learning", options).with_suffix(".gif")
         animation.write_learning(

@@ -18,6 +18,7 @@ from ntm.machine.model import Model
 from ntm.machine.trace import Trace, record
 from ntm.views.plots import memory_figure
 from tasks import Episode, Task
+from tasks.losses import BITS
 
 
 class NTM(Model):
@@ -89,8 +90,12 @@ def load(run: str | Path, slots: int | None = None) -> Trained:
 
 
 def trace(model: Model, episode: Episode, index: int = 0) -> Trace:
-    """What a model did at every step of one sequence of a batch."""
-    return record(model, episode, index)
+    """What a model did at every step of one sequence of a batch.
+
+    The outputs of the model of a run are read as its task's; those of another are bits.
+    """
+    loss = model.task.loss if isinstance(model, Trained) else BITS
+    return record(model, episode, loss, index)
 
 
 def plot_memory(found: Trace, title: str = "") -> Figure:

@@ -20,7 +20,7 @@ def trace_of(memory: MemoryConfig | None) -> Trace:
     task = Copy(width=3, length=(4, 4))
     config = ModelConfig(controller=ControllerConfig(kind="gru", size=6), memory=memory)
     model = build_model(config, 4, 3, torch.Generator().manual_seed(3))
-    return record(model, task.sample(np.random.default_rng(1), 1))
+    return record(model, task.sample(np.random.default_rng(1), 1), task.loss)
 
 
 def titles(figure: Figure) -> list[str]:
