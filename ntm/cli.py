@@ -155,7 +155,11 @@ def train(
     typer.echo(
         f"{_STATUS[progress.status]} after {progress.sequences:,} sequences and "
         f"{progress.seconds:,.0f} s"
-        + (f"; best validation {best:.4f} bits above the best possible" if best is not None else "")
+        + (
+            f"; best validation {best:.4f} bits above {resolved.task.bound}"
+            if best is not None
+            else ""
+        )
         + f"\n{directory.path}",
         err=True,
     )
@@ -279,6 +283,29 @@ def evaluate(
 
 
 @app.command()
+def sample(
+    run: RunArgument,
+    length: Annotated[int, typer.Option(min=1, help="Characters to write.")] = 200,
+    temperature: Annotated[
+        float, typer.Option(help="1 as it was learned; less is more certain, 0 the most likely.")
+    ] = 1.0,
+    prompt: Annotated[str, typer.Option(help="What the text begins with.")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    slots: SlotsOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Write text with a trained run of charlm, a character at a time."""
+    from ntm.experiment.models import load_model
+    from ntm.experiment.rundir import RunDir
+    from ntm.experiment.sample import sample as write
+    from ntm.machine.engine import use_threads
+
+    use_threads(threads)
+    model, config = load_model(RunDir.open(run), slots=slots)
+    typer.echo(write(model, config.task, length, temperature, prompt, seed))
+
+
+@app.command()
 def plot(
     run: RunArgument,
     settings: SetOption = None,
@@ -302,7 +329,7 @@ def plot(
     from ntm.experiment.streams import Stream, numpy_generator
     from ntm.machine.trace import record
     from ntm.views import animation, explorer, plots
-    from ntm.views.comparison import curve_of
+    from ntm.views.comparison import accuracy, curve_of
 
     directory = RunDir.open(run)
     model, config = load_model(directory, slots=slots)
@@ -330,18 +357,23 @@ def plot(
     options |= {"seed": seed} if seed else {}
     picture = directory.picture("memory", options)
     curve_picture = directory.picture("learning_curve")
-    plots.save(plots.memory_figure(trace, title), picture)
+    plots.save(plots.memory_figure(trace, title, task.symbols), picture)
     curve = plots.learning_curve(
         directory.rows(directory.metrics_file),
         validation,
         str(directory.path),
         config.train.solved_bits,
+        task.unit,
     )
     plots.save(curve, curve_picture)
     written = [curve_picture, picture, directory.trace_file]
+    if by_step := [e.steps for e in directory.evaluations() if e.steps]:
+        found = accuracy({config.task.kind: by_step[-1:]}, f"{directory.path}: right answers")
+        written.append(directory.picture("accuracy"))
+        plots.save(found, written[-1])
     if explore:
         page = directory.picture("explorer", options).with_suffix(".html")
-        explorer.write(trace, title, page)
+        explorer.write(trace, title, page, task.symbols)
         written.append(page)
     if animate:
         moving = directory.picture("episode", options).with_suffix(".gif")
@@ -555,12 +587,23 @@ def _print_scores(scores: Scores, title: str) -> None:
         numbers = [f"{row[c]:.4f}" for c in columns[1:4]]
         table.add_row(label, str(row["episodes"]), *numbers, f"{row['exact']:.1%}")
 
+    summary = scores.summary()
     for name in scores.conditions:
         for row in scores.by_condition([name]):
             add(f"{name} {row[name]}", row)
         table.add_section()
-    add("all", scores.summary())
+    add("all", summary)
     Console().print(table)
+    if "accuracy" in summary:
+        typer.echo(f"right answers: {summary['accuracy']:.2%}")
+    if scores.steps:
+        table = Table(*scores.steps[0])
+        for column in table.columns:
+            column.justify = "right"
+        for row in scores.steps:
+            label, scored, share, bits = row.values()
+            table.add_row(str(label), f"{scored:,}", f"{share:.2%}", f"{bits:.4f}")
+        Console().print(table)
 
 
 class _ToStandardError(logging.Handler):

@@ -66,7 +66,7 @@ class TensorBoard:
             task = config.validation_task
             trace = record(model, task.sample(rng, 1), task.loss)
             figure = memory_figure(
-                trace, f"{config.task.kind} after {row['sequences']:,.0f} sequences"
+                trace, f"{task.kind} after {row['sequences']:,.0f} sequences", task.symbols
             )
             self.writer.add_figure("memory", figure, int(row["sequences"]))
 

@@ -40,6 +40,7 @@ class Autocomplete(TextTask):
     words: int = Field(default=2**14, ge=1, le=LONGEST)
 
     unit: ClassVar[str] = "bits per guess"
+    symbols: ClassVar[str] = f"{SYMBOLS}."
 
     @property
     def input_size(self) -> int:

@@ -55,6 +55,8 @@ class Task(ABC):
     unit: ClassVar[str] = "bits per sequence"
     #: What ``floor`` is: bits are shown above it.
     bound: ClassVar[str] = "the best possible"
+    #: What the input channels stand for, a character each, where they are one-hot.
+    symbols: ClassVar[str] = ""
 
     @property
     @abstractmethod

@@ -32,6 +32,7 @@ class CharLM(TextTask):
     length: int = Field(default=200, ge=1, le=LONGEST)
 
     unit: ClassVar[str] = "bits per character"
+    symbols: ClassVar[str] = SYMBOLS
 
     @property
     def input_size(self) -> int:
