@@ -157,7 +157,7 @@ def accuracy(groups: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], titl
                 found.setdefault(row[label], []).append(row["accuracy"])
         at = sorted(found)
         axes.plot(at, [np.median(found[x]) for x in at], "o-", color=colour, linewidth=2,
-                  markersize=4, label=f"{name} ({_seeds(len(seeds))})")  # fmt: skip
+                  markersize=4, clip_on=False, label=f"{name} ({_seeds(len(seeds))})")  # fmt: skip
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
