@@ -278,8 +278,8 @@ def evaluate(
         typer.echo(json.dumps({**summary, "slots": found.slots}, allow_nan=False))
         return
     title = f"{run} ({directory.manifest().get('status', 'of unknown status')}), weights of "
-    title += f"{sequences:,} sequences"
-    _print_scores(scores, f"{title}, {memory.slots} slots" if memory else title)
+    title += f"{sequences:,} sequences" + (f", {memory.slots} slots" if memory else "")
+    _print_scores(scores, f"{title}; {config.task.unit}")
 
 
 @app.command()
