@@ -2,15 +2,15 @@
 
 From Python: :class:`ntm.NTM` is a module with the habits of torch.nn.LSTM; :func:`ntm.load` gives
 the trained model of a run, :func:`ntm.trace` what it did on an episode, and
-:func:`ntm.plot_memory` the figure of that.
+:func:`ntm.plot_memory` the figure of that. :func:`ntm.sample` writes text.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ntm.interface import NTM, load, plot_memory, trace
+    from ntm.interface import NTM, load, plot_memory, sample, trace
 
-__all__ = ["NTM", "load", "plot_memory", "trace"]
+__all__ = ["NTM", "load", "plot_memory", "sample", "trace"]
 
 
 def __getattr__(name: str) -> Any:

@@ -156,7 +156,11 @@ def train(
     typer.echo(
         f"{_STATUS[progress.status]} after {progress.sequences:,} sequences and "
         f"{progress.seconds:,.0f} s"
-        + (f"; best validation {best:.4f} bits above the best possible" if best is not None else "")
+        + (
+            f"; best validation {best:.4f} bits above {resolved.task.bound}"
+            if best is not None
+            else ""
+        )
         + f"\n{directory.path}",
         err=True,
     )
@@ -275,8 +279,31 @@ def evaluate(
         typer.echo(json.dumps({**summary, "slots": found.slots}, allow_nan=False))
         return
     title = f"{run} ({directory.manifest().get('status', 'of unknown status')}), weights of "
-    title += f"{sequences:,} sequences"
-    _print_scores(scores, f"{title}, {memory.slots} slots" if memory else title)
+    title += f"{sequences:,} sequences" + (f", {memory.slots} slots" if memory else "")
+    _print_scores(scores, f"{title}; {config.task.unit}")
+
+
+@app.command()
+def sample(
+    run: RunArgument,
+    length: Annotated[int, typer.Option(min=1, help="Characters to write.")] = 200,
+    temperature: Annotated[
+        float, typer.Option(help="1 as it was learned; less is more certain, 0 the most likely.")
+    ] = 1.0,
+    prompt: Annotated[str, typer.Option(help="What the text begins with.")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    slots: SlotsOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Write text with a trained run of charlm, a character at a time."""
+    from ntm.experiment.models import load_model
+    from ntm.experiment.rundir import RunDir
+    from ntm.experiment.sample import sample as write
+    from ntm.machine.engine import use_threads
+
+    use_threads(threads)
+    model, config = load_model(RunDir.open(run), slots=slots)
+    typer.echo(write(model, config.task, length, temperature, prompt, seed))
 
 
 @app.command()
@@ -297,19 +324,21 @@ def plot(
     """Draw a run: its learning curve, and its memory at work on one episode."""
     from ntm.experiment import limits
     from ntm.experiment.config import task_settings, with_settings
+    from ntm.experiment.episodes import draw
     from ntm.experiment.models import load_model
     from ntm.experiment.rundir import RunDir
     from ntm.experiment.streams import Stream, numpy_generator
     from ntm.machine.trace import record
     from ntm.views import animation, explorer, plots
-    from ntm.views.comparison import curve_of
+    from ntm.views.comparison import accuracy, curve_of
 
     directory = RunDir.open(run)
     model, config = load_model(directory, slots=slots)
     longest = {} if settings else config.validation.task
-    task = with_settings(config.task, {**longest, **task_settings(settings or ())}).scored()
+    task = with_settings(config.task, {**longest, **task_settings(settings or ())})
+    task = task.held_out("test")
     limits.check(task, config.model, batch=1)
-    episode = task.sample(numpy_generator(seed, Stream.EVALUATION), 1)
+    episode = draw(task, numpy_generator(seed, Stream.EVALUATION), 1)
     validation = directory.rows(directory.validation_file)
     moments = directory.snapshots() if learning and validation else []
     if learning and not moments:
@@ -318,7 +347,7 @@ def plot(
             if directory.snapshots()
             else f"{run}: no snapshots were kept; ntm train --set train.snapshots=24 keeps some"
         )
-    trace = record(model, episode)
+    trace = record(model, episode, task.loss)
     trace.save(directory.trace_file)
 
     conditions = ", ".join(f"{name} {int(v[0])}" for name, v in episode.conditions.items())
@@ -329,25 +358,30 @@ def plot(
     options |= {"seed": seed} if seed else {}
     picture = directory.picture("memory", options)
     curve_picture = directory.picture("learning_curve")
-    plots.save(plots.memory_figure(trace, title), picture)
+    plots.save(plots.memory_figure(trace, title, task.symbols), picture)
     curve = plots.learning_curve(
         directory.rows(directory.metrics_file),
         validation,
         str(directory.path),
         config.train.solved_bits,
+        task.unit,
     )
     plots.save(curve, curve_picture)
     written = [curve_picture, picture, directory.trace_file]
+    if by_step := [e.steps for e in directory.evaluations() if e.steps]:
+        found = accuracy({config.task.kind: by_step[-1:]}, f"{directory.path}: right answers")
+        written.append(directory.picture("accuracy"))
+        plots.save(found, written[-1])
     if explore:
         page = directory.picture("explorer", options).with_suffix(".html")
-        explorer.write(trace, title, page)
+        explorer.write(trace, title, page, task.symbols)
         written.append(page)
     if animate:
         moving = directory.picture("episode", options).with_suffix(".gif")
         animation.write(trace, f"{config.task.kind}: {conditions}", moving)
         written.append(moving)
     if moments:
-        traces = {n: record(load_model(directory, slots=slots, snapshot=n)[0], episode)
+        traces = {n: record(load_model(directory, slots=slots, snapshot=n)[0], episode, task.loss)
                   for n in moments}  # fmt: skip
         moving = directory.picture("learning", options).with_suffix(".gif")
         animation.write_learning(
@@ -554,12 +588,23 @@ def _print_scores(scores: Scores, title: str) -> None:
         numbers = [f"{row[c]:.4f}" for c in columns[1:4]]
         table.add_row(label, str(row["episodes"]), *numbers, f"{row['exact']:.1%}")
 
+    summary = scores.summary()
     for name in scores.conditions:
         for row in scores.by_condition([name]):
             add(f"{name} {row[name]}", row)
         table.add_section()
-    add("all", scores.summary())
+    add("all", summary)
     Console().print(table)
+    if "accuracy" in summary:
+        typer.echo(f"right answers: {summary['accuracy']:.2%}")
+    if scores.steps:
+        table = Table(*scores.steps[0])
+        for column in table.columns:
+            column.justify = "right"
+        for row in scores.steps:
+            label, scored, share, bits = row.values()
+            table.add_row(str(label), f"{scored:,}", f"{share:.2%}", f"{bits:.4f}")
+        Console().print(table)
 
 
 class _ToStandardError(logging.Handler):

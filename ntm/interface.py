@@ -12,12 +12,14 @@ from torch import Tensor
 from controllers import ControllerConfig, State, build_controller, configure
 from ntm.experiment.models import load_model
 from ntm.experiment.rundir import RunDir
+from ntm.experiment.sample import sample as write
 from ntm.machine.cell import MemoryConfig, NTMCell
 from ntm.machine.engine import select
 from ntm.machine.model import Model
 from ntm.machine.trace import Trace, record
 from ntm.views.plots import memory_figure
 from tasks import Episode, Task
+from tasks.losses import BITS
 
 
 class NTM(Model):
@@ -92,11 +94,29 @@ def load(run: str | Path, slots: int | None = None) -> Trained:
     return Trained(model, config.validation_task).eval()
 
 
+def sample(
+    model: Trained, length: int = 200, temperature: float = 1.0, prompt: str = "", seed: int = 0
+) -> str:
+    """Text from a model of charlm: the prompt, and ``length`` characters after it.
+
+    temperature: 1 is what was learned, less is more certain, 0 takes the most likely each time.
+    Raises ntm.errors.UsageError for a model of another task.
+    """
+    return write(model, model.task, length, temperature, prompt, seed)
+
+
 def trace(model: Model, episode: Episode, index: int = 0) -> Trace:
-    """What a model did at every step of one sequence of a batch."""
-    return record(model, episode, index)
+    """What a model did at every step of one sequence of a batch.
+
+    The outputs of the model of a run are read as its task's; those of another are bits.
+    """
+    loss = model.task.loss if isinstance(model, Trained) else BITS
+    return record(model, episode, loss, index)
 
 
-def plot_memory(found: Trace, title: str = "") -> Figure:
-    """The figure of a trace: what was put in and written; what was read and said."""
-    return memory_figure(found, title)
+def plot_memory(found: Trace, title: str = "", symbols: str = "") -> Figure:
+    """The figure of a trace: what was put in and written; what was read and said.
+
+    symbols: of a task on text, its ``symbols``.
+    """
+    return memory_figure(found, title, symbols)

@@ -93,10 +93,10 @@ class Wanted(NamedTuple):
         """Whether a run is of this model on this task, however it was trained."""
         config = result.config
         controller, memory = config.model.controller, config.model.memory
-        tasks = [self.config.task.scored()]
+        tasks = [self.config.task.held_out("test")]
         if not self.quick:  # the paper's repeat copy has vectors of 6 bits, ours of 8
-            tasks.append(load_config(f"{self.task}/paper-ntm-lstm").task.scored())
-        if config.task.scored() not in tasks:
+            tasks.append(load_config(f"{self.task}/paper-ntm-lstm").task.held_out("test"))
+        if config.task.held_out("test") not in tasks:
             return False
         if self.model == paper.LSTM:
             return memory is None and controller.kind == "lstm"
@@ -168,7 +168,7 @@ def _trace(g: Group, **settings: Any) -> Trace:
     """The median seed at work on one episode, of the task as it is trained but for the settings."""
     model, config = load_model(g.median.run)
     task = with_settings(config.validation_task, settings)
-    return record(model, task.sample(numpy_generator(0, Stream.EVALUATION), 1))
+    return record(model, task.sample(numpy_generator(0, Stream.EVALUATION), 1), task.loss)
 
 
 def _largest(task: Task, name: str) -> int:

@@ -63,9 +63,10 @@ class TensorBoard:
             self.best = above
             model, config = load_model(self.run)
             rng = numpy_generator(0, Stream.EVALUATION)
-            trace = record(model, config.validation_task.sample(rng, 1))
+            task = config.validation_task
+            trace = record(model, task.sample(rng, 1), task.loss)
             figure = memory_figure(
-                trace, f"{config.task.kind} after {row['sequences']:,.0f} sequences"
+                trace, f"{task.kind} after {row['sequences']:,.0f} sequences", task.symbols
             )
             self.writer.add_figure("memory", figure, int(row["sequences"]))
 

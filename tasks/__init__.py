@@ -1,4 +1,4 @@
-"""The five tasks of the paper.
+"""The five tasks of the paper, and two on texts.
 
 To add one: write its class in a file here, name it in ``AnyTask``, ship a config.
 """
@@ -10,7 +10,9 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from tasks.associative_recall import AssociativeRecall
+from tasks.autocomplete import Autocomplete
 from tasks.base import Episode, Task
+from tasks.charlm import CharLM
 from tasks.copy import Copy
 from tasks.ngram import NGram
 from tasks.priority_sort import PrioritySort
@@ -20,7 +22,8 @@ __all__ = ["TASKS", "AnyTask", "Episode", "Task"]
 
 #: The task block of a config: ``kind`` chooses the class, whose fields are the rest.
 AnyTask = Annotated[
-    Copy | RepeatCopy | AssociativeRecall | NGram | PrioritySort, Field(discriminator="kind")
+    Copy | RepeatCopy | AssociativeRecall | NGram | PrioritySort | CharLM | Autocomplete,
+    Field(discriminator="kind"),
 ]
 
 #: The value of ``kind`` -> the class.

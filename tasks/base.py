@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from pydantic import AfterValidator, BeforeValidator, ConfigDict
 from torch import Tensor
+
+from tasks.losses import BITS, Loss
 
 #: Every task is a frozen dataclass whose fields are its block in a config.
 STRICT = ConfigDict(extra="forbid", strict=True)
@@ -18,7 +20,7 @@ class Episode(NamedTuple):
     """A batch of sequences. T time, B batch, I and O the task's input and output sizes."""
 
     inputs: Tensor  # [T, B, I]
-    targets: Tensor  # [T, B, O]  0 or 1
+    targets: Tensor  # [T, B, O] 0 or 1; or [T, B, 1] classes, as the task's loss wants them
     mask: Tensor  # [T, B]     1 where the outputs are scored, else 0
     conditions: dict[str, Tensor]  # [B] each: what a score is broken down by
 
@@ -37,15 +39,29 @@ class Episode(NamedTuple):
         """Sequences start ... stop - 1 of the batch, cut to the longest of them that is left."""
         conditions = {name: values[start:stop] for name, values in self.conditions.items()}
         scored = torch.nonzero(self.mask[:, start:stop].any(dim=1))
-        end = int(scored[-1]) + 1 if len(scored) else 0
+        end = int(scored[-1]) + 1 if len(scored) else 1  # a model needs a step
         inputs, targets, mask = (field[:end, start:stop] for field in self[:3])
         return Episode(inputs, targets, mask, conditions)
+
+
+class TaskError(Exception):
+    """What a task needs is not there. The message names the setting, and what would be right."""
+
+
+#: What held-out episodes are for: to choose weights, or to score those that were chosen.
+HeldOut: TypeAlias = Literal["validation", "test"]
 
 
 class Task(ABC):
     """A distribution over episodes. Subclasses are frozen dataclasses; see ``tasks.copy``."""
 
     kind: str
+    #: What its bits are, for axes and tables.
+    unit: ClassVar[str] = "bits per sequence"
+    #: What ``floor`` is: bits are shown above it.
+    bound: ClassVar[str] = "the best possible"
+    #: What the input channels stand for, a character each, where they are one-hot.
+    symbols: ClassVar[str] = ""
 
     @property
     @abstractmethod
@@ -55,7 +71,12 @@ class Task(ABC):
     @property
     @abstractmethod
     def output_size(self) -> int:
-        """O: channels of the output, each a probability of a 1."""
+        """O: channels of the output, each a probability of a 1, or the logits of O classes."""
+
+    @property
+    def loss(self) -> Loss:
+        """What an answer costs."""
+        return BITS
 
     @property
     @abstractmethod
@@ -64,16 +85,23 @@ class Task(ABC):
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
-        """``batch`` sequences drawn with the generator."""
+        """``batch`` sequences drawn with the generator. Raises TaskError without its data."""
 
     @property
     def answers_last(self) -> bool:
         """Whether nothing is put in any more once the answer has begun."""
         return False
 
-    def scored(self) -> Task:
-        """The task without what only helps training: what validation and tests are on."""
+    def held_out(self, part: HeldOut) -> Task:
+        """The task without what only helps training: what validation and tests are on.
+
+        Tasks that draw from data draw from a part of it that no other purpose sees.
+        """
         return self
+
+    def positions(self, episode: Episode) -> dict[str, Tensor]:
+        """Labels of steps [T, B], whole numbers, by which scored steps are broken down."""
+        return {}
 
     def floor(self, episode: Episode) -> Tensor:
         """[B] bits that the best possible predictor still pays: 0 where targets are determined."""

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from tasks.base import STRICT, Episode, Task, episode
+from tasks.base import STRICT, Episode, HeldOut, Task, episode
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 #: The two parameters of a Beta distribution; a YAML list will do.
@@ -84,7 +84,7 @@ class NGram(Task):
             length=length,
         )
 
-    def scored(self) -> NGram:
+    def held_out(self, part: HeldOut) -> NGram:
         return dataclasses.replace(self, targets="drawn")
 
     def floor(self, episode: Episode) -> Tensor:

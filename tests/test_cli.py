@@ -16,6 +16,7 @@ from controllers import CONTROLLERS
 from ntm import cli, reproduce
 from ntm.experiment.rundir import RunDir
 from tasks import TASKS
+from tests.tasks import grammar
 
 SMALL = """
 task: {kind: copy, width: 3, length: [1, 3]}
@@ -252,6 +253,84 @@ def test_json_is_one_object_and_nothing_else(ntm: Terminal) -> None:
     assert data["slots"] == 20
     assert data["conditions"][0]["length"] == 5
     assert math.isclose(data["conditions"][0]["bits"], data["bits"])
+
+
+def small_text(kind: str, **task: object) -> str:
+    """A config of a task on text, which stands in the folder."""
+    grammar.write(Path("text"))
+    block = json.dumps({"kind": kind, "path": "text", "length": 25, **task})
+    return SMALL.replace("{kind: copy, width: 3, length: [1, 3]}", block).replace(
+        ", task: {length: 3}", ""
+    )
+
+
+def test_a_text_is_learned_scored_drawn_and_gone_on_with(ntm: Terminal) -> None:
+    Path("small.yaml").write_text(small_text("charlm"))
+    run = Path("runs/charlm/small/seed-1")
+    trained = ntm("train", "small.yaml")
+    assert trained.code == 0
+    assert " bits above 0\n" in trained.err
+    scored = ntm("evaluate", run, "--episodes", 5)
+    assert "bits per character" in scored.out.splitlines()[0]
+    assert "right answers: " in scored.out
+    drawn = ntm("plot", run, "--explore", "--animate")
+    assert drawn.code == 0
+    assert f"{run}/plots/memory-length-25.png" in drawn.out.split()
+
+    Path("text").unlink()  # which writing does not need
+    first = ntm("sample", run, "--length", 30, "--prompt", "The", "--seed", 2, "--slots", 12)
+    assert first.code == 0
+    assert first.out.startswith("the")
+    assert len(first.out) == 3 + 30 + 1
+    again = ntm("sample", run, "--length", 30, "--prompt", "The", "--seed", 2, "--slots", 12)
+    assert again == first
+    for wrong, message in (
+        (["--temperature", -1], "the temperature should be a number from 0 up, not -1"),
+        (["--temperature", "nan"], "the temperature should be a number from 0 up, not nan"),
+    ):
+        refused = ntm("sample", run, *wrong)
+        assert (refused.code, refused.err) == (2, f"ntm: {message}\n")
+    # A report reads runs whose text is elsewhere; what needs the text says so in a line.
+    reported = ntm("report", run)
+    assert reported.code == 0
+    assert "no picture of its memory: task.path: 'text': No such file" in reported.err
+    for words in (["train", "small.yaml", "--run", "other"], ["evaluate", run], ["plot", run],
+                  ["train", "small.yaml", "--resume"]):  # fmt: skip
+        refused = ntm(*words)
+        assert refused.code == 2
+        assert refused.err.startswith("ntm: task.path: 'text': No such file or directory; any ")
+        assert "http://mattmahoney.net/dc/text8.zip" in refused.err
+        assert refused.err.count("\n") == 1
+    assert RunDir.open(run).manifest()["status"] == "budget"
+    assert not Path("other").exists()
+
+
+def test_only_charlm_writes(ntm: Terminal) -> None:
+    ntm("train", "small.yaml", "--quiet")
+    refused = ntm("sample", RUN)
+    assert (refused.code, refused.err) == (
+        2, "ntm: only a model of charlm writes text, and this one is of copy\n",
+    )  # fmt: skip
+
+
+def test_right_answers_by_characters_seen(ntm: Terminal) -> None:
+    Path("small.yaml").write_text(small_text("autocomplete", words=5))
+    run = Path("runs/autocomplete/small/seed-1")
+    ntm("train", "small.yaml", "--quiet")
+    assert f"{run}/plots/accuracy.png" not in ntm("plot", run).out.split()
+    shown = ntm("evaluate", run, "--episodes", 30)
+    assert "seen" in shown.out
+    data = json.loads(ntm("evaluate", run, "--episodes", 30, "--json").out)
+    assert 0 <= data["accuracy"] <= 1
+    assert [row["seen"] for row in data["steps"]] == [0, 1, 2, 3]
+    assert set(data["steps"][0]) == {"seen", "scored", "accuracy", "bits"}
+    (kept,) = RunDir.open(run).evaluations()
+    assert (kept.accuracy, kept.steps) == (data["accuracy"], data["steps"])
+    assert f"{run}/plots/accuracy.png" in ntm("plot", run).out.split()
+    reported = ntm("report", run)
+    assert reported.code == 0
+    assert Path("report/figures/autocomplete-accuracy.svg").stat().st_size > 1000
+    assert "bits above 0" in Path("report/report.md").read_text()
 
 
 def test_what_evaluation_finds_is_kept_once_for_each_question(ntm: Terminal) -> None:

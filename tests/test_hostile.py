@@ -26,6 +26,7 @@ from ntm.experiment.config import load_config, parse_config, to_dict
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.machine.cell import MemoryConfig
 from ntm.machine.trace import Trace
+from tests.tasks import grammar
 from tests.views.test_plots import trace_of
 
 #: Small, so that what is valid is quick, or enormous; nothing that would merely take long.
@@ -37,9 +38,9 @@ ODD: st.SearchStrategy[Any] = st.sampled_from(
 )  # fmt: skip
 VALUES = NUMBERS | ODD | st.text(max_size=5) | st.integers() | st.floats()
 KINDS = st.sampled_from(
-    ["copy", "repeat_copy", "associative_recall", "ngram", "priority_sort", "lstm", "gru", "rnn",
-     "feedforward", "nested_lstm", "echo_state", "leaky", "gru2", "adam", "adamw", "rmsprop",
-     "graves_rmsprop", "cooldown", "linear", "cosine"]
+    ["copy", "repeat_copy", "associative_recall", "ngram", "priority_sort", "charlm",
+     "autocomplete", "lstm", "gru", "rnn", "feedforward", "nested_lstm", "echo_state", "leaky",
+     "gru2", "adam", "adamw", "rmsprop", "graves_rmsprop", "cooldown", "linear", "cosine"]
 )  # fmt: skip
 
 
@@ -53,10 +54,11 @@ def small(name: str) -> dict[str, Any]:
     task.update(
         {
             k: v
-            for k, v in {"length": 9, "items": 4, "sorted": 3}.items()
+            for k, v in {"length": 9, "items": 4, "sorted": 3, "words": 5}.items()
             if isinstance(task.get(k), int)
         }
     )
+    task.update({"path": grammar.shared_file()} if "path" in task else {})
     raw["model"]["controller"]["size"] = 5
     if memory := raw["model"].get("memory"):
         memory.update(slots=7, width=4)

@@ -14,7 +14,8 @@ MAY_IMPORT = {
     "configs": {"configs"},
     "controllers": {"controllers"},
     "tasks": {"tasks"},
-    "ntm.machine": {"ntm.machine", "ntm.errors", "ntm.files", "controllers", "tasks.base"},
+    "ntm.machine": {"ntm.machine", "ntm.errors", "ntm.files", "controllers", "tasks.base",
+                    "tasks.losses"},
     "ntm.experiment": {
         "ntm.experiment", "ntm.machine", "ntm.errors", "ntm.files", "configs", "controllers",
         "tasks",

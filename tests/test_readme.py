@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ntm import cli
+from tests.tasks import grammar
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,6 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("readme")
     (config,) = [block for language, block in BLOCKS if language == "yaml"]
     (path / "my-config.yaml").write_text(config)
+    grammar.write(path / "text8")
     return path
 
 

@@ -98,7 +98,7 @@ def _training(config: Config, episode: Episode, device: torch.device) -> Callabl
     parameters = flatten(model)
     optimizer = build_optimizer(config, parameters, uses_fused(model))
 
-    differentiate = differentiation(model, parameters)
+    differentiate = differentiation(model, parameters, config.task.loss)
     gradient = parameters.grad
     assert gradient is not None
 

@@ -184,7 +184,9 @@ class Config:
     @property
     def validation_task(self) -> Task:
         """The task that validation draws from."""
-        return with_settings(self.task, self.validation.task, "validation.task").scored()
+        return with_settings(self.task, self.validation.task, "validation.task").held_out(
+            "validation"
+        )
 
 
 _T = TypeVar("_T")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ntm.experiment import score
+from ntm.experiment.episodes import draw
 from ntm.experiment.limits import check_inputs
 from ntm.experiment.streams import Stream, numpy_generator
 from ntm.machine.model import Model
 from tasks import Episode, Task
+from tasks.losses import Loss
 
 #: Episodes are drawn in parts of this size, each with a generator of its own, so that the first
 #: 100 of 1000 are the same as of 100, and do not depend on how many run at a time.
@@ -30,11 +32,20 @@ class Scores:
     floor: Tensor
     bit_errors: Tensor
     conditions: dict[str, Tensor]
+    answers: Tensor | None = None  # how many were asked, where they are not bits of one answer
+    steps: list[dict[str, float]] = field(default_factory=list)  # by the task's label of steps
 
     def summary(self) -> dict[str, Any]:
-        """Means over the episodes, and the same for each combination of conditions."""
+        """Means over the episodes, and the same for each combination of conditions.
+
+        Where answers are asked one by one also ``accuracy``, the share of right ones, and by the
+        task's label of steps, such as characters seen, ``steps``.
+        """
         means = self._means(torch.ones_like(self.bits, dtype=torch.bool))
-        return {**means, "conditions": self.by_condition(list(self.conditions))}
+        found = {**means, "conditions": self.by_condition(list(self.conditions))}
+        if self.answers is not None:
+            found["accuracy"] = _accuracy(float(self.bit_errors.sum()), float(self.answers.sum()))
+        return {**found, "steps": self.steps} if self.steps else found
 
     def by_condition(self, names: list[str]) -> list[dict[str, Any]]:
         """Means over the episodes of each combination of these conditions that occurs."""
@@ -64,22 +75,30 @@ def evaluate(
     stream: Stream = Stream.EVALUATION,
 ) -> Scores:
     """Scores a model on episodes that depend on nothing but the task, their number and the seed."""
-    task = task.scored()
+    task = task.held_out("validation" if stream == Stream.VALIDATION else "test")
+    loss = task.loss
     check_inputs(task, PART)
     device = next(model.parameters()).device
-    at_once = max(1, min(PART, STATE_FLOATS // max(1, state_size(model))))
+    floats = max(1, state_size(model), task.steps * task.output_size)
+    at_once = max(1, min(PART, STATE_FLOATS // floats))
     parts: list[tuple[Episode, Tensor, Tensor, Tensor]] = []
+    asked: list[Tensor] = []
+    steps = _Steps()
     for first in range(0, episodes, PART):
         rng = numpy_generator(seed, stream, first // PART)
-        drawn = task.sample(rng, PART)
+        drawn = draw(task, rng, PART)
         count = min(PART, episodes - first)
         for start in range(0, count, at_once):
             part = drawn.select(start, min(start + at_once, count))
             on_device = part.to(device)
             logits, _ = model(on_device.inputs, begin=on_device.begin)
-            bits = score.bits(logits, on_device).double().cpu()
-            errors = score.bit_errors(logits, on_device).double().cpu()
+            bits = loss.bits(logits, on_device).double().cpu()
+            errors = loss.errors(logits, on_device).double().cpu()
             parts.append((part, bits, task.floor(part).double(), errors))
+            if (answers := loss.answers(part)) is not None:
+                asked.append(answers.double())
+            for name, labels in task.positions(part).items():
+                steps.add(name, labels, part.mask, *_by_step(loss, logits, on_device))
 
     names = parts[0][0].conditions
     return Scores(
@@ -87,7 +106,42 @@ def evaluate(
         floor=torch.cat([floor for _, _, floor, _ in parts]),
         bit_errors=torch.cat([errors for _, _, _, errors in parts]),
         conditions={n: torch.cat([part.conditions[n] for part, *_ in parts]) for n in names},
+        answers=torch.cat(asked) if asked else None,
+        steps=steps.rows(),
     )
+
+
+class _Steps:
+    """Sums over scored steps with the same label."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, int], Tensor] = {}  # of steps, wrong answers, bits
+
+    def add(self, name: str, labels: Tensor, mask: Tensor, bits: Tensor, errors: Tensor) -> None:
+        """Adds steps: [T, B] each."""
+        for label in labels[mask > 0].unique().tolist():
+            here = (labels == label) & (mask > 0)
+            sums = torch.stack([here.sum().double(), errors[here].sum(), bits[here].sum()])
+            self._sums[name, label] = self._sums.get((name, label), torch.zeros_like(sums)) + sums
+
+    def rows(self) -> list[dict[str, float]]:
+        """A row for each label, in order: its value, how many steps were scored, their means."""
+        return [
+            {name: label, "scored": int(n), "accuracy": _accuracy(wrong, n), "bits": bits / n}
+            for (name, label), sums in sorted(self._sums.items())
+            for n, wrong, bits in [sums.tolist()]
+        ]
+
+
+def _by_step(loss: Loss, logits: Tensor, episode: Episode) -> tuple[Tensor, Tensor]:
+    """Bits and wrong answers of each step, [T, B]."""
+    bits = loss.step_nats(logits, episode).double().cpu() / math.log(2)
+    return bits, loss.step_errors(logits, episode).double().cpu()
+
+
+def _accuracy(wrong: float, asked: float) -> float:
+    """The share of right answers; 0 of none."""
+    return 1 - wrong / asked if asked else 0.0
 
 
 def state_size(model: Model) -> int:

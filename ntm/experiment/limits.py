@@ -29,7 +29,8 @@ def check(
 
 def check_inputs(task: Task, batch: int) -> None:
     """Refuses episodes that are certain not to fit, whatever the model."""
-    _refuse("task", FLOAT * _episode(task, batch), batch)
+    width = task.input_size + task.loss.target_size(task.output_size)
+    _refuse("task", FLOAT * batch * task.steps * width, batch)
 
 
 def estimate(
@@ -65,7 +66,8 @@ def estimate(
 
 def _episode(task: Task, batch: int) -> int:
     """Floats of a batch: inputs, targets and outputs."""
-    return batch * task.steps * (task.input_size + 2 * task.output_size)
+    O = task.output_size  # noqa: E741
+    return batch * task.steps * (task.input_size + task.loss.target_size(O) + O)
 
 
 def _refuse(what: str, needed: int, batch: int) -> None:

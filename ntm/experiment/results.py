@@ -14,6 +14,7 @@ from scipy import stats
 
 from ntm.errors import NTMError, UsageError
 from ntm.experiment.config import Config, to_dict, with_settings
+from ntm.experiment.episodes import draw
 from ntm.experiment.models import load_model
 from ntm.experiment.rundir import Evaluation, RunDir
 from ntm.experiment.runs import flat
@@ -218,7 +219,8 @@ def trace_of(result: Result) -> Trace:
     """One episode of the size that validation has, with the weights that the run has kept."""
     model, config = load_model(result.run)
     rng = numpy_generator(0, Stream.EVALUATION)
-    return record(model, config.validation_task.sample(rng, 1))
+    task = config.validation_task
+    return record(model, draw(task, rng, 1), task.loss)
 
 
 def versions(results: Iterable[Result]) -> str:

@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator
+from dataclasses import field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,9 +51,11 @@ class Evaluation:
     sequences: int  # that the weights had seen
     bits: float
     floor: float
-    bit_errors: float
+    bit_errors: float  # wrong bits, or wrong answers, in a sequence
     exact: float  # share of sequences without a wrong bit
     conditions: list[dict[str, float]]
+    accuracy: float | None = None  # share of right answers, where they are asked one by one
+    steps: list[dict[str, float]] = field(default_factory=list)  # by the task's label of steps
 
     def question(self) -> str:
         """What was asked: two with the same question replace one another."""

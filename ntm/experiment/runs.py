@@ -16,6 +16,7 @@ import torch
 from ntm.errors import UsageError
 from ntm.experiment import limits
 from ntm.experiment.config import Config, load_config, to_dict
+from ntm.experiment.episodes import draw
 from ntm.experiment.evaluate import state_size
 from ntm.experiment.models import choose_engine, new_model
 from ntm.experiment.rundir import FORMAT, RunDir
@@ -33,7 +34,7 @@ def start_run(path: Path, config: Config, device: torch.device, command: str) ->
         limits.check(config.task, config.model, config.train.batch, config.train.segment)
     model = new_model(config, device)  # before the folder is made: one that cannot be leaves none
     circumstances = _circumstances(config, model)
-    config.task.sample(numpy_generator(config.seed, Stream.TRAINING), config.train.batch)
+    draw(config.task, numpy_generator(config.seed, Stream.TRAINING), config.train.batch)
     run = RunDir.create(path, config)
     run.update_manifest(
         format=FORMAT,
@@ -67,6 +68,7 @@ def continue_run(
             f"{run.path}: a resumed run keeps its settings, but {key} is {old.get(key)} there "
             f"and {new.get(key)} here; only {' and '.join(sorted(EXTENDABLE))} may change"
         )
+    draw(config.task, numpy_generator(config.seed, Stream.TRAINING), 1)
     if run.has_started():
         run.load_checkpoint()  # before anything is written: it may be damaged
     run.tidy()

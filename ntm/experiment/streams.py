@@ -15,6 +15,7 @@ class Stream(IntEnum):
     TRAINING = 1
     VALIDATION = 2
     EVALUATION = 3
+    SAMPLING = 4
 
 
 def numpy_generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:

@@ -6,15 +6,15 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ntm.errors import NTMError
-from ntm.experiment import score
 from ntm.experiment.config import AdamConfig, ClipConfig, Config, RMSpropConfig
+from ntm.experiment.episodes import draw
 from ntm.experiment.evaluate import evaluate
 from ntm.experiment.models import load_weights, new_model
 from ntm.experiment.optim import GravesRMSprop, flatten
@@ -23,7 +23,8 @@ from ntm.experiment.streams import Stream, numpy_generator
 from ntm.machine.cell import NTMCell
 from ntm.machine.model import Model
 from ntm.machine.trace import first_non_finite, record
-from tasks import Episode
+from tasks import Episode, Task
+from tasks.losses import BITS, Loss
 
 #: A gradient may overflow while the loss is finite: the way back through a hundred steps of
 #: sharpening can multiply by more than 10^38. Such a step is left out; so many in a row are an end.
@@ -75,7 +76,7 @@ def train(
     gradient = parameters.grad
     assert gradient is not None
     optimizer = build_optimizer(config, parameters, uses_fused(model))
-    differentiate = differentiation(model, parameters)
+    differentiate = differentiation(model, parameters, task.loss)
     rng = numpy_generator(config.seed, Stream.TRAINING)
     progress = Progress()
     if resume and run.has_started():
@@ -97,13 +98,13 @@ def train(
             group["lr"] = step_size(config, progress)
 
         generator = rng.bit_generator.state
-        episode = task.sample(rng, settings.batch).to(device)
+        episode = draw(task, rng, settings.batch).to(device)
         cost = differentiate(episode)
         norm = torch.linalg.vector_norm(gradient)
         total, norm_value = cost.nats.sum().item(), norm.item()
         overflows = 0 if math.isfinite(norm_value) else overflows + 1
         if not math.isfinite(total) or overflows == OVERFLOWS:
-            raise NTMError(_diagnosis(run, model, episode, cost.nats))
+            raise NTMError(_diagnosis(run, model, task, episode, cost.nats))
         # Saved here: the weights have just proved good, and are not changed yet.
         stop = should_stop()
         if stop:
@@ -123,7 +124,7 @@ def train(
         _add(
             progress.interval,
             bits=total / math.log(2),
-            bit_errors=cost.bit_errors.sum().item(),
+            bit_errors=cost.errors.sum().item(),
             grad_norm=0 if overflows else norm_value * settings.batch,
             skipped=settings.batch if overflows else 0,
             sequences=settings.batch,
@@ -166,7 +167,16 @@ def build_optimizer(config: Config, parameters: nn.Parameter, fused: bool = Fals
     return GravesRMSprop([parameters], o.lr, o.momentum, o.decay, o.eps, fused)
 
 
-def differentiation(model: Model, parameters: nn.Parameter) -> Callable[[Episode], score.Cost]:
+class Cost(NamedTuple):
+    """What a batch of sequences cost."""
+
+    nats: Tensor  # [B]
+    errors: Tensor  # [B] wrong bits, or wrong answers
+
+
+def differentiation(
+    model: Model, parameters: nn.Parameter, loss: Loss
+) -> Callable[[Episode], Cost]:
     """What puts the gradients of the mean cost of a sequence, in nats, into ``parameters.grad``.
 
     ``parameters`` is the flattened model. What is returned takes episodes and gives their cost.
@@ -174,19 +184,20 @@ def differentiation(model: Model, parameters: nn.Parameter) -> Callable[[Episode
     gradient = parameters.grad
     assert gradient is not None
     learner = None
-    if uses_fused(model) and isinstance(model.core, NTMCell):
+    # The machine with the loss on bits is compiled in.
+    if uses_fused(model) and isinstance(model.core, NTMCell) and loss is BITS:
         from ntm.machine.fused import Learner  # imports Numba
 
         learner = Learner(model)
 
-    def differentiate(episode: Episode) -> score.Cost:
+    def differentiate(episode: Episode) -> Cost:
         gradient.zero_()
         if learner is not None:
-            return score.Cost(*learner(episode.inputs, episode.targets, episode.mask))
+            return Cost(*learner(episode.inputs, episode.targets, episode.mask))
         logits, _ = model(episode.inputs, begin=episode.begin)
-        nats = score.nats(logits, episode)
+        nats = loss.nats(logits, episode)
         nats.mean().backward()
-        return score.Cost(nats.detach(), score.bit_errors(logits.detach(), episode))
+        return Cost(nats.detach(), loss.errors(logits.detach(), episode))
 
     return differentiate
 
@@ -257,9 +268,10 @@ def _validate(
         model, config.validation_task, config.validation.episodes, 0, Stream.VALIDATION
     ).summary()
     if not math.isfinite(scores["bits"]):
-        episode = config.validation_task.sample(numpy_generator(0, Stream.VALIDATION), 1)
+        task = config.validation_task
+        episode = task.sample(numpy_generator(0, Stream.VALIDATION), 1)
         nats = torch.full((1,), math.nan)
-        raise NTMError(_diagnosis(run, model, episode.to(model.readout.weight.device), nats))
+        raise NTMError(_diagnosis(run, model, task, episode.to(model.readout.weight.device), nats))
     row = {"sequences": progress.sequences, "seconds": round(progress.seconds, 3)}
     row |= {name: scores[name] for name in ("bits", "floor", "bit_errors", "exact")}
     run.append(run.validation_file, row)
@@ -345,12 +357,12 @@ def _restore(run: RunDir, model: Model, optimizer: Optimizer, rng: Any) -> Progr
     return progress
 
 
-def _diagnosis(run: RunDir, model: Model, episode: Episode, nats: Tensor) -> str:
+def _diagnosis(run: RunDir, model: Model, task: Task, episode: Episode, nats: Tensor) -> str:
     """Where numbers first stopped being finite, and what is left of the run."""
     bad = torch.nonzero(~nats.isfinite()).flatten().tolist()
     what = "the loss" if bad else "the gradient"
     for index in bad or range(min(len(nats), 8)):  # a gradient may break on a finite loss
-        if origin := first_non_finite(record(model, episode, index)):
+        if origin := first_non_finite(record(model, episode, task.loss, index)):
             break
     else:
         gradients = {name: p.grad for name, p in model.named_parameters()}

@@ -18,6 +18,7 @@ from ntm.files import write_file
 from ntm.machine.cell import NTMCell
 from ntm.machine.model import Model
 from tasks.base import Episode
+from tasks.losses import Loss
 
 Array = np.ndarray
 
@@ -55,9 +56,9 @@ class Trace:
     """One sequence, what was answered, and how the machine came to it (None for a baseline)."""
 
     inputs: Array  # [T, I]
-    targets: Array  # [T, O]
+    targets: Array  # [T, O]; of classes [T, 1], ones
     mask: Array  # [T]
-    outputs: Array  # [T, O] probabilities of a 1
+    outputs: Array  # [T, O] probabilities of a 1; of classes [T, 1], of what came
     machine: MachineTrace | None
 
     def save(self, path: Path) -> None:
@@ -110,14 +111,14 @@ def _arrays(archive: zipfile.ZipFile) -> dict[str, Array]:
 
 
 @torch.no_grad()
-def record(model: Model, episode: Episode, index: int = 0) -> Trace:
-    """Runs sequence ``index`` of the episode, step by step."""
+def record(model: Model, episode: Episode, loss: Loss, index: int = 0) -> Trace:
+    """Runs sequence ``index`` of the episode, step by step. loss: the task's."""
     one = episode.select(index, index + 1)
     device = next(model.parameters()).device
     inputs = one.inputs.to(device)
     if not isinstance(model.core, NTMCell):
         logits, _ = model(inputs, begin=one.begin.to(device))
-        return _trace(one, logits, machine=None)
+        return _trace(one, logits, loss, machine=None)
 
     state = model.core.initial_state(1)
     logits, rows = [], []
@@ -127,7 +128,7 @@ def record(model: Model, episode: Episode, index: int = 0) -> Trace:
         logits.append(model.readout(step.output))
         rows.append((state.memory, state.weights, state.reads, *step[2:]))
     machine = MachineTrace(*(_array(torch.cat(column)) for column in zip(*rows, strict=True)))
-    return _trace(one, torch.stack(logits), machine)
+    return _trace(one, torch.stack(logits), loss, machine)
 
 
 def first_non_finite(trace: Trace) -> str | None:
@@ -159,11 +160,11 @@ def first_non_finite(trace: Trace) -> str | None:
     return f"{name} at time step {step}"
 
 
-def _trace(one: Episode, logits: Tensor, machine: MachineTrace | None) -> Trace:
-    inputs, targets, mask, outputs = (
-        _array(x[:, 0]) for x in (one.inputs, one.targets, one.mask, torch.sigmoid(logits))
-    )
-    return Trace(inputs, targets, mask, outputs, machine)
+def _trace(one: Episode, logits: Tensor, loss: Loss, machine: MachineTrace | None) -> Trace:
+    one = one.to("cpu")
+    targets, outputs = loss.shown(logits.cpu(), one)
+    xs, ys, mask, said = (_array(x[:, 0]) for x in (one.inputs, targets, one.mask, outputs))
+    return Trace(xs, ys, mask, said, machine)
 
 
 def _array(tensor: Tensor) -> Array:

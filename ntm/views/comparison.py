@@ -9,15 +9,20 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from ntm.machine.trace import Array
-from ntm.views.plots import INK, MUTED, PALE, STYLE
+from ntm.views.plots import INK, MUTED, PALE, STYLE, far_from_zero
 
 #: Okabe and Ito's colours, which the colour-blind can tell apart; the yellow is too pale for lines.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 #: Logarithmic axes of bits end here; an exact 0 is drawn at the edge.
 LOWEST = 1e-3
+#: A share of fewer answers than this is mostly chance.
+FEW = 30
+YLABEL = "bits per sequence, above the best possible"
+#: Labels of steps in words.
+_STEPS = {"seen": "characters of the word seen"}
 
 
 class Curve(NamedTuple):
@@ -48,12 +53,14 @@ def learning_curves(
     xlabel: str = "sequences seen",
     solved_bits: float = 0.0,
     points: Sequence[Point] = (),
+    ylabel: str = YLABEL,
 ) -> Figure:
     """Bits above the best possible while training: a median and a band for each group of seeds.
 
     The band holds the middle half of the seeds, and a thin line is one seed. A seed that has
     stopped keeps the bits with which it stopped, and its end is marked. Where one group takes more
-    than ten times as long as another, the axis is logarithmic.
+    than ten times as long as another, the axis is logarithmic; that of bits is, unless all of them
+    are far from 0.
     """
     figure = Figure(figsize=(7.5, 4.4), layout="constrained")
     axes = figure.add_subplot()
@@ -70,8 +77,10 @@ def learning_curves(
     if solved_bits:
         axes.axhline(solved_bits, color=INK, linewidth=1, linestyle=":", label="solved")
     _mark(axes, points)
-    axes.set_yscale("log")
-    axes.set_ylim(bottom=LOWEST)
+    if not far_from_zero([b for curves in groups.values() for c in curves for b in c.bits]):
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=LOWEST)
+        axes.yaxis.set_major_formatter(FuncFormatter(_bits))
     ends = [max(curve.x[-1] for curve in curves) for curves in groups.values()]
     if max(ends) > 10 * min(ends):  # or what is quick would be a line at the edge
         axes.set_xscale("log")
@@ -79,7 +88,7 @@ def learning_curves(
         axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     axes.set_xlabel(xlabel)
-    axes.set_ylabel("bits per sequence, above the best possible")
+    axes.set_ylabel(ylabel)
     return _finish(figure, axes, title)
 
 
@@ -90,6 +99,7 @@ def generalisation(
     xlabel: str,
     trained: float,
     points: Sequence[Point] = (),
+    ylabel: str = YLABEL,
 ) -> Figure:
     """Bits at sizes beyond ``trained``, the largest in training.
 
@@ -120,8 +130,39 @@ def generalisation(
               va="top", color=MUTED, fontsize=9)  # fmt: skip
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(FuncFormatter(_bits))
     axes.set_xlabel(xlabel)
-    axes.set_ylabel("bits per sequence, above the best possible")
+    axes.set_ylabel(ylabel)
+    return _finish(figure, axes, title)
+
+
+@matplotlib.rc_context(STYLE)
+def accuracy(groups: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], title: str) -> Figure:
+    """The share of right answers by the label of steps, such as characters seen.
+
+    groups: for each the rows of every seed, as an evaluation has them. The line is the median, and
+    the thin lines are seeds. Labels that fewer than ``FEW`` scored steps have are left out.
+    """
+    figure = Figure(figsize=(7.5, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    label = next(key for seeds in groups.values() for key in seeds[0][0])
+    for (name, seeds), colour in zip(groups.items(), _cycle(len(groups)), strict=True):
+        found: dict[float, list[float]] = {}
+        for rows in seeds:
+            kept = [row for row in rows if row["scored"] >= FEW]
+            at = [row[label] for row in kept]
+            if len(seeds) > 1:
+                axes.plot(at, [row["accuracy"] for row in kept], color=colour, alpha=0.3, lw=0.7)
+            for row in kept:
+                found.setdefault(row[label], []).append(row["accuracy"])
+        at = sorted(found)
+        axes.plot(at, [np.median(found[x]) for x in at], "o-", color=colour, linewidth=2,
+                  markersize=4, clip_on=False, label=f"{name} ({_seeds(len(seeds))})")  # fmt: skip
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel(_STEPS.get(label, label))
+    axes.set_ylabel("right answers")
     return _finish(figure, axes, title)
 
 
@@ -142,7 +183,6 @@ def _mark(axes: Axes, points: Sequence[Point]) -> None:
 
 def _finish(figure: Figure, axes: Axes, title: str) -> Figure:
     axes.set_title(title, fontsize=12, fontweight="bold")
-    axes.yaxis.set_major_formatter(FuncFormatter(_bits))
     axes.grid(axis="y", color=PALE)
     axes.spines[["top", "right"]].set_visible(False)
     if len(axes.get_legend_handles_labels()[1]) <= 4:

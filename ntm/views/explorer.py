@@ -16,8 +16,11 @@ from ntm.files import write_file
 from ntm.machine.trace import Array, MachineTrace, Trace
 
 
-def explorer(trace: Trace, title: str) -> str:
+def explorer(trace: Trace, title: str, symbols: str = "") -> str:
     """The page, self-contained. Of a baseline it shows inputs and outputs.
+
+    symbols: what the inputs' channels stand for, of a task on text: its outputs are probabilities
+    of what came.
 
     The memory is not in it but for the first step: the page computes each from the one before, by
     equations 3 and 4, from the weights, the erase and the add vectors.
@@ -40,14 +43,15 @@ def explorer(trace: Trace, title: str) -> str:
     )
     return environment.get_template("explorer.html.jinja").render(
         title=title,
+        text=bool(symbols),
         data=data,
         colours={name: _colours(name) for name in ("magma", "RdBu_r", "Greys")},
     )
 
 
-def write(trace: Trace, title: str, path: Path) -> None:
+def write(trace: Trace, title: str, path: Path, symbols: str = "") -> None:
     """Writes the page."""
-    write_file(path, explorer(trace, title))
+    write_file(path, explorer(trace, title, symbols))
 
 
 def _packed(values: Array) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,10 +48,12 @@ def learning_curve(
     validation: list[dict[str, float]],
     title: str,
     solved_bits: float,
+    unit: str = "bits per sequence",
 ) -> Figure:
-    """Bits per sequence against sequences seen: training, validation, where solved begins.
+    """Bits against sequences seen: training, validation, where solved begins.
 
-    Logarithmic where the best possible is 0 bits; an exact 0 is drawn at the lower edge.
+    Logarithmic where the best possible is 0 bits, and bits come near it; an exact 0 is drawn at
+    the lower edge.
     """
     figure = Figure(figsize=(7.5, 4.0), layout="constrained")
     axes = figure.add_subplot()
@@ -66,6 +69,8 @@ def learning_curve(
     axes.plot(*points(validation), "o-", color=ACCENT, markersize=3.5, label="validation")
     if floor:
         axes.axhline(floor, color=INK, linewidth=1, linestyle="--", label="best possible")
+    elif far_from_zero([row["bits"] for row in [*metrics, *validation]]):
+        axes.set_ylim(bottom=0)
     else:
         axes.set_yscale("log")
         axes.set_ylim(bottom=lowest)
@@ -73,7 +78,7 @@ def learning_curve(
         axes.axhline(floor + solved_bits, color=WRONG, linewidth=1.2, linestyle=":", label="solved")
     axes.set_xlim(left=0)
     axes.set_xlabel("sequences seen (thousands)")
-    axes.set_ylabel("bits per sequence")
+    axes.set_ylabel(unit)
     axes.set_title(title, fontsize=12, fontweight="bold")
     axes.grid(axis="y", color=PALE)
     axes.spines[["top", "right"]].set_visible(False)
@@ -81,13 +86,19 @@ def learning_curve(
     return figure
 
 
+def far_from_zero(bits: Sequence[float]) -> bool:
+    """Whether all that was reached is within a factor of ten, as the bits of a text are."""
+    return bool(bits) and min(bits) > max(bits) / 10
+
+
 @matplotlib.rc_context(STYLE)
-def memory_figure(trace: Trace, title: str) -> Figure:
+def memory_figure(trace: Trace, title: str, symbols: str = "") -> Figure:
     """An episode as in the paper's figure 6: what is put in and written; what is read and said.
 
     The dashed line is where the answer begins; wrong bits of it are outlined, where there is room.
     Of the memory only the slots that a head visits are drawn. A baseline shows its inputs and
-    outputs alone.
+    outputs alone. symbols: what the inputs' channels stand for, of a task on text; its outputs are
+    the probabilities that were given to what came.
     """
     scored = trace.mask > 0
     targets, outputs = (
@@ -96,6 +107,8 @@ def memory_figure(trace: Trace, title: str) -> Figure:
     wrong = np.argwhere(((trace.outputs > 0.5) != (trace.targets > 0.5)) & scored[:, None])
     visible = len(trace.inputs) <= OUTLINED
     said = f"Outputs, {len(wrong)} wrong bits" + " outlined" * visible if len(wrong) else "Outputs"
+    if symbols:  # less than a half is not wrong there, where it is the most
+        visible, said = False, "Outputs: the probability of what came"
     bits = trace.inputs.min() >= 0 and trace.inputs.max() <= 1
     reach = float(np.abs(trace.inputs).max())
 
@@ -103,7 +116,9 @@ def memory_figure(trace: Trace, title: str) -> Figure:
         _Row(
             2.2 if max(trace.inputs.shape[1], trace.targets.shape[1]) > 1 else 1.1,
             [_Panel("Inputs", trace.inputs)],
-            [_Panel("Targets", targets), _Panel(said, outputs)],
+            [_Panel(said, outputs)]
+            if symbols
+            else [_Panel("Targets", targets), _Panel(said, outputs)],
             _Look("channel", "Greys", (0.0, 1.0)),
             # Priorities and counts fall below 0, or rise above 1.
             None if bits else _Look("channel", "RdBu_r", (-reach, reach)),
@@ -146,6 +161,9 @@ def memory_figure(trace: Trace, title: str) -> Figure:
                 axes = figure.add_axes(box)
                 look = row.left_look if row.left_look and x == left[0] else row.look
                 image = _draw(axes, name, values, look, slots)
+                if name == "Inputs" and symbols:
+                    axes.set_yticks(range(len(symbols)), symbols.replace(" ", "_"), fontsize=5.5)
+                    axes.set_ylabel("character")
                 axes.axvline(answer, color=ACCENT, linewidth=1, linestyle=(0, (4, 3)))
                 if name == said and visible:
                     _outline(axes, wrong)

@@ -32,7 +32,7 @@ from ntm.experiment.rundir import Evaluation
 from ntm.files import write_file
 from ntm.machine.trace import Trace
 from ntm.views import paper
-from ntm.views.comparison import Point, curve_of, generalisation, learning_curves
+from ntm.views.comparison import Point, accuracy, curve_of, generalisation, learning_curves
 from ntm.views.heatmap import by_condition, conditions_of, pairwise
 from ntm.views.plots import STYLE, memory_figure
 
@@ -151,7 +151,9 @@ def _summary(group: Group) -> str:
         text += f", after {number(median.median)} sequences in the median of those"
     final = spread(group.final_bits)
     assert final is not None
-    text += f"; best validation {number(final.median)} bits above the best possible."
+    text += (
+        f"; best validation {number(final.median)} bits above {group.results[0].config.task.bound}."
+    )
     failed = sum(result.manifest["status"] == "failed" for result in group.results)
     text += f" {failed} stopped on numbers that are not finite." if failed else ""
     return f"{text} Settings: {group.details}." if group.details else text
@@ -301,11 +303,11 @@ def _pictures(
             if r.sequences <= 1.5 * furthest
         ]
         figure = learning_curves(
-            curves, f"{label}: learning", xlabel=xlabel, solved_bits=solved_bits, points=points
+            curves, f"{label}: learning", xlabel, solved_bits, points, _ylabel(groups)
         )
         caption = "Validation while training: the median seed, the middle half, and every seed"
         pictures.append(Picture(f"{task}-curve-{metric}", f"{caption}, over {xlabel}.", figure))
-    pictures += _sizes(task, label, groups)
+    pictures += _sizes(task, label, groups) + _steps(task, label, groups)
     for n, group in enumerate(groups):
         pictures += _conditions(task, n, group)
     if comparisons:
@@ -316,7 +318,10 @@ def _pictures(
         pictures.append(Picture(f"{task}-pairs", caption, figure))
     for n, group in enumerate(groups):
         if group.name in traces:
-            figure = memory_figure(traces[group.name], f"{label}: {group.name}, median seed")
+            symbols = group.median.config.task.symbols
+            figure = memory_figure(
+                traces[group.name], f"{label}: {group.name}, median seed", symbols
+            )
             caption = f"{group.name}: one episode of seed {group.median.config.seed}."
             pictures.append(Picture(f"{task}-memory-{n}", caption, figure))
     return pictures
@@ -349,10 +354,28 @@ def _sizes(task: str, label: str, groups: Sequence[Group]) -> list[Picture]:
             ]
         figure = generalisation(
             by_model, f"{label}: beyond what was trained", key,
-            float(trained[1] if isinstance(trained, tuple) else trained), points,
+            float(trained[1] if isinstance(trained, tuple) else trained), points, _ylabel(groups),
         )  # fmt: skip
         pictures.append(Picture(f"{task}-{key}", f"Bits by {key}, each seed a dot.", figure))
     return pictures
+
+
+def _steps(task: str, label: str, groups: Sequence[Group]) -> list[Picture]:
+    """Right answers by the task's label of steps, of what was evaluated as it was trained."""
+    found = {
+        g.name: [e.steps for r in g.results for e in r.evaluations if e.steps and not e.task]
+        for g in groups
+    }
+    found = {name: seeds for name, seeds in found.items() if seeds}
+    if not found:
+        return []
+    caption = "Right answers, by how much had been seen: the median seed, and every seed."
+    return [Picture(f"{task}-accuracy", caption, accuracy(found, f"{label}: right answers"))]
+
+
+def _ylabel(groups: Sequence[Group]) -> str:
+    task = groups[0].results[0].config.task
+    return f"{task.unit}, above {task.bound}"
 
 
 def _conditions(task: str, n: int, group: Group) -> list[Picture]:

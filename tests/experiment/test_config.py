@@ -113,7 +113,10 @@ def test_a_memory_of_null_makes_a_baseline(small: Path) -> None:
         ("task={kind: priority_sort, items: 16, sorted: 17}", "task.sorted: cannot be more than"),
         ("task={kind: associative_recall, items: [1, 3]}", "task.items: should be at least 2"),
         ("task={kind: associative_recall, width: 1, item_length: 2, items: 5}", "do not exist"),
-        ("task={width: 3}", "task.kind: is missing; should be one of associative_recall, copy"),
+        (
+            "task={width: 3}",
+            "task.kind: is missing; should be one of associative_recall, auto",
+        ),
         ("novalue", "should be key=value"),
         ("task.length=[1,", "is not valid YAML"),
     ],

@@ -1,45 +1,20 @@
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from ntm.experiment import evaluate as module
-from ntm.experiment import score
 from ntm.experiment.evaluate import Scores, evaluate, state_size
 from ntm.experiment.models import load_model, new_model
 from ntm.experiment.streams import Stream, numpy_generator
 from ntm.experiment.train import train
-from tasks.base import Episode
 from tasks.copy import Copy
 from tasks.ngram import NGram
 from tasks.repeat_copy import RepeatCopy
 from tests.experiment.small import Watch, new_run, small_config, small_config_of
-
-
-def test_bits_and_errors_by_hand() -> None:
-    """Against the sum over scored steps and channels of -log2 of the probability of the truth."""
-    rng = np.random.default_rng(2)
-    T, B, O = 7, 3, 2  # noqa: E741 - the outputs' letter
-    logits = torch.tensor(rng.normal(scale=3, size=(T, B, O)))
-    targets = torch.tensor(rng.integers(0, 2, size=(T, B, O)).astype(float))
-    mask = torch.tensor(rng.integers(0, 2, size=(T, B)).astype(float))
-    episode = Episode(torch.zeros(T, B, 1), targets, mask, {})
-    for b in range(B):
-        bits = wrong = 0.0
-        for t in range(T):
-            for o in range(O):
-                if mask[t, b]:
-                    p = 1 / (1 + math.exp(-logits[t, b, o]))
-                    truth = p if targets[t, b, o] else 1 - p
-                    bits -= math.log2(truth)
-                    wrong += truth < 0.5
-        assert score.bits(logits, episode)[b].item() == pytest.approx(bits)
-        assert score.bit_errors(logits, episode)[b].item() == wrong
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from ntm.experiment.runs import continue_run
 from ntm.experiment.train import Progress, build_optimizer, clip, step_size, train
 from ntm.machine.engine import threads
 from tests.experiment.small import SMALL, Watch, new_run, small_config, small_config_of
+from tests.tasks import grammar
 
 CPU = torch.device("cpu")
 
@@ -51,12 +52,16 @@ def test_a_run_learns(tmp_path: Path) -> None:
     assert progress.best_bits < 0.3
 
 
+TEXTS = ("charlm/", "autocomplete/")
+
+
 @pytest.mark.parametrize("name", shipped_configs())
 def test_every_shipped_config_trains_two_steps(name: str, tmp_path: Path) -> None:
-    # At full size of the model; one validation episode; n-grams cut short.
+    # At full size of the model; one validation episode; n-grams and texts cut short.
     two = 2 * load_config(name).train.batch
     settings = [f"train.sequences={two}", "validation.episodes=1", "train.report_every=1"]
-    settings += ["task.length=20"] if name.startswith("ngram/") else []
+    settings += ["task.length=20"] if name.startswith(("ngram/", *TEXTS)) else []
+    settings += [f"task.path={grammar.shared_file()}"] if name.startswith(TEXTS) else []
     config = load_config(name, settings)
     watch = Watch()
     progress = train(new_run(tmp_path / "run", config), config, CPU, watch)

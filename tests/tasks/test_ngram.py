@@ -261,4 +261,4 @@ def test_optimal_targets_give_the_gradient_that_drawn_ones_give_in_expectation()
 
 def test_only_training_has_optimal_targets() -> None:
     task = NGram(order=3, length=9, beta=(2.0, 1.0), targets="optimal")
-    assert task.scored() == NGram(order=3, length=9, beta=(2.0, 1.0))
+    assert task.held_out("test") == NGram(order=3, length=9, beta=(2.0, 1.0))

@@ -9,7 +9,16 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
 
-from ntm.views.comparison import COLOURS, LOWEST, Curve, Point, generalisation, learning_curves
+from ntm.views.comparison import (
+    COLOURS,
+    FEW,
+    LOWEST,
+    Curve,
+    Point,
+    accuracy,
+    generalisation,
+    learning_curves,
+)
 
 
 def curve(x: list[float], bits: list[float]) -> Curve:
@@ -89,3 +98,21 @@ def test_neighbours_never_share_a_colour(count: int) -> None:
     assert len(colours) == count
     assert all(a != b for a, b in itertools.pairwise(colours))
     assert set(colours) <= set(COLOURS)
+
+
+def test_bits_that_stay_far_from_zero_are_not_drawn_down_to_it() -> None:
+    axes = axes_of(learning_curves({"LSTM": [curve([1, 2], [4, 2])]}, "text", ylabel="bits each"))
+    assert axes.get_yscale() == "linear"
+    assert axes.get_ylabel() == "bits each"
+
+
+def test_right_answers_have_a_median_every_seed_and_no_rare_label() -> None:
+    seeds: list[list[dict[str, float]]] = [
+        [{"seen": 0, "scored": 90, "accuracy": a, "bits": 3}, {"seen": 1, "scored": FEW,
+         "accuracy": a + 0.25, "bits": 2}, {"seen": 2, "scored": FEW - 1, "accuracy": 1, "bits": 0}]
+        for a in (0.25, 0.5, 0.3)
+    ]  # fmt: skip
+    axes = axes_of(accuracy({"LSTM": seeds}, "words"))
+    assert line(axes, "LSTM (3 seeds)") == ([0, 1], [0.3, 0.55])
+    assert len(axes.lines) == 4
+    assert axes.get_xlabel() == "characters of the word seen"

@@ -13,14 +13,16 @@ from ntm.machine.cell import MemoryConfig
 from ntm.machine.model import ModelConfig, build_model
 from ntm.machine.trace import Trace, record
 from ntm.views.plots import learning_curve, memory_figure, save, slots_in_use
+from tasks.charlm import CharLM
 from tasks.copy import Copy
+from tests.tasks import grammar
 
 
 def trace_of(memory: MemoryConfig | None) -> Trace:
     task = Copy(width=3, length=(4, 4))
     config = ModelConfig(controller=configure(kind="gru", size=6), memory=memory)
     model = build_model(config, 4, 3, torch.Generator().manual_seed(3))
-    return record(model, task.sample(np.random.default_rng(1), 1))
+    return record(model, task.sample(np.random.default_rng(1), 1), task.loss)
 
 
 def titles(figure: Figure) -> list[str]:
@@ -96,6 +98,24 @@ def test_the_learning_curve_is_logarithmic_where_nothing_need_be_paid() -> None:
     assert axes.get_yscale() == "log"
     assert (np.asarray(axes.lines[0].get_ydata()) > 0).all()
     assert axes.get_ylabel() == "bits per sequence"
+
+
+def test_the_learning_curve_of_a_text_is_not_drawn_down_to_zero() -> None:
+    (axes,) = learning_curve(rows([4.7, 2.1], 0), rows([3], 0), "text", 0, "bits each").axes
+    assert axes.get_yscale() == "linear"
+    assert axes.get_ylim()[0] == 0
+    assert axes.get_ylabel() == "bits each"
+
+
+def test_inputs_of_a_text_are_named_and_no_output_is_called_wrong() -> None:
+    config = ModelConfig(controller=configure(kind="gru", size=6))
+    model = build_model(config, 27, 27, torch.Generator().manual_seed(3))
+    task = CharLM(path=grammar.shared_file(), length=17)
+    trace = record(model, task.sample(np.random.default_rng(1), 1), task.loss)
+    figure = memory_figure(trace, "text", task.symbols)
+    assert titles(figure) == ["Inputs", "Outputs: the probability of what came"]
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert "".join(names) == task.symbols.replace(" ", "_")
 
 
 def test_the_learning_curve_shows_the_best_possible_where_it_is_not_0() -> None:

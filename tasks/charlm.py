@@ -1,0 +1,68 @@
+"""Next-character prediction on a text: bits per character."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from tasks.base import LONGEST, STRICT, Episode, episode
+from tasks.text import SYMBOLS, TextTask, bounds, load
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class CharLM(TextTask):
+    """One episode of length 5, from a text in which "... the cat ..." stands; inputs are one-hot.
+
+        input     h e _ c a
+        target    e _ c a t
+        scored    x x x x x
+
+    A window begins anywhere in its part of the text, and shows one character before the first
+    that is scored. So the first ones are predicted from little.
+
+    path: a file: text8, or any plain text, which is folded to the same 27 symbols.
+    length: characters that are scored in a window.
+    """
+
+    kind: Literal["charlm"] = "charlm"
+    path: str = Field(default="text8", min_length=1)
+    length: int = Field(default=200, ge=1, le=LONGEST)
+
+    unit: ClassVar[str] = "bits per character"
+    symbols: ClassVar[str] = SYMBOLS
+
+    @property
+    def input_size(self) -> int:
+        return len(SYMBOLS)
+
+    @property
+    def output_size(self) -> int:
+        return len(SYMBOLS)
+
+    @property
+    def steps(self) -> int:
+        return self.length
+
+    def sample(self, rng: np.random.Generator, batch: int) -> Episode:
+        text, L = load(self.path), self.length
+        shortest = min(high - low for low, high in (bounds(len(text), p) for p in _HELD_OUT))
+        if shortest <= L:
+            raise self.too_short(
+                f"it has {len(text):,} characters, of which 5% are validation and 5% test, "
+                f"and a window takes {L + 1:,}"
+            )
+        low, high = bounds(len(text), self.part)
+        start = rng.integers(low, high - L, size=batch)
+        window = text[np.arange(L + 1)[:, None] + start].astype(np.int64)  # [L + 1, B]
+        return episode(
+            np.eye(self.input_size, dtype=np.float32)[window[:-1]],
+            window[1:, :, None],
+            np.ones((L, batch), np.float32),
+            length=np.full(batch, L),
+        )
+
+
+_HELD_OUT: tuple[Literal["validation"], Literal["test"]] = ("validation", "test")

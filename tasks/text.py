@@ -1,0 +1,171 @@
+"""Texts as data: read from a file that the user names, folded to 27 symbols, split, counted."""
+
+from __future__ import annotations
+
+import copy
+import re
+import stat
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+
+from tasks.base import HeldOut, Task, TaskError
+from tasks.losses import CLASSES, Loss
+
+#: The alphabet of text8; a symbol's number is its place here.
+SYMBOLS = " abcdefghijklmnopqrstuvwxyz"
+#: By position: the first 90 characters of a hundred, the next 5, and the last 5.
+Part: TypeAlias = Literal["train"] | HeldOut
+
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+#: Byte -> symbol of any ASCII, and byte -> symbol of the alphabet alone.
+_FOLDED = bytes(max(0, SYMBOLS.find(chr(byte).lower())) for byte in range(128)) + bytes(128)
+_PLAIN = bytes(SYMBOLS.find(chr(byte)) % 256 for byte in range(256))
+_LETTERS = SYMBOLS.encode() + bytes(256 - len(SYMBOLS))  # symbol -> byte
+#: Words that are counted and looked up at a time.
+_CHUNK = 2**16
+
+HOW = (
+    "any plain text will do; text8 is at http://mattmahoney.net/dc/text8.zip, to be unpacked: "
+    "--set task.path=FILE"
+)
+
+
+def fold(raw: bytes) -> np.ndarray:
+    """Symbols [n] of a text, as uint8.
+
+    What holds nothing but the 27 symbols is taken as it is. Of any other text, capitals become
+    small, accents are left off, digits are spelled out, and everything else is a space, of which
+    one stays where there are many: as text8 was made.
+    """
+    known = np.frombuffer(raw.translate(_PLAIN), np.uint8)
+    if not len(raw) or known.max() < len(SYMBOLS):
+        return known
+    if not raw.isascii():
+        text = unicodedata.normalize("NFKD", raw.decode("utf-8", "replace"))
+        raw = re.sub("[\u0300-\u036f]+", "", text).encode("ascii", "replace")
+    for digit, name in enumerate(DIGITS):
+        raw = raw.replace(b"%d" % digit, f" {name} ".encode())
+    symbols = np.frombuffer(raw.translate(_FOLDED), np.uint8)
+    kept = symbols > 0
+    kept[1:] |= symbols[:-1] > 0
+    kept[:1] = True
+    return symbols[kept]
+
+
+def unfold(symbols: np.ndarray) -> str:
+    """The text of symbols [n]."""
+    return symbols.astype(np.uint8).tobytes().translate(_LETTERS).decode()
+
+
+def bounds(size: int, part: Part) -> tuple[int, int]:
+    """Where a part of a text of ``size`` characters begins and ends."""
+    marks = (0, size * 9 // 10, size * 19 // 20, size)
+    index = ("train", "validation", "test").index(part)
+    return marks[index], marks[index + 1]
+
+
+def load(path: str) -> np.ndarray:
+    """The symbols [n] of a file, which are kept until it changes. Raises TaskError."""
+    return _load(*_identity(path))
+
+
+class Words(NamedTuple):
+    """The words of a text: runs of letters. n of them."""
+
+    starts: np.ndarray  # [n] the first letter
+    ends: np.ndarray  # [n] behind the last one
+    classes: np.ndarray  # [n] places in the vocabulary, -1 for words that are not in it
+    vocabulary: list[str]  # the most frequent first, and of equally frequent ones by alphabet
+
+
+def load_words(path: str, count: int) -> Words:
+    """The words of a file, and the ``count`` most frequent of its training part."""
+    return _load_words(*_identity(path), count)
+
+
+def within(words: Words, low: int, high: int) -> tuple[int, int]:
+    """The range of the words that lie in a stretch of the text as a whole."""
+    first, last = np.searchsorted(words.starts, low), np.searchsorted(words.ends, high, "right")
+    return int(first), int(last)
+
+
+def _identity(path: str) -> tuple[str, int, int]:
+    """What a file is known by: another size or time is another text."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError) as error:  # ValueError: a name that no file system takes
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise TaskError(f"task.path: {path!r}: {reason}; {HOW}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise TaskError(f"task.path: {path!r}: is not a file; {HOW}")
+    return path, found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=4)
+def _load(path: str, size: int, changed: int) -> np.ndarray:
+    try:
+        symbols = fold(Path(path).read_bytes())
+    except OSError as error:
+        raise TaskError(f"task.path: {path!r}: {error.strerror}; {HOW}") from None
+    symbols.setflags(write=False)
+    return symbols
+
+
+@lru_cache(maxsize=2)
+def _load_words(path: str, size: int, changed: int, count: int) -> Words:
+    text = _load(path, size, changed)
+    letter = np.concatenate([[False], text > 0, [False]])
+    edges = np.flatnonzero(letter[1:] != letter[:-1])
+    starts, ends = edges[::2], edges[1::2]
+    whole = Words(starts, ends, np.empty(0, np.int32), [])
+    first, last = within(whole, *bounds(len(text), "train"))
+    counts: Counter[bytes] = Counter()
+    for words in _each(text, starts[first:last], ends[first:last]):
+        counts.update(words)
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))[:count]
+    place = {word: i for i, word in enumerate(ranked)}
+    classes = np.empty(len(starts), np.int32)
+    done = 0
+    for words in _each(text, starts, ends):
+        classes[done : done + len(words)] = [place.get(word, -1) for word in words]
+        done += len(words)
+    for array in (starts, ends, classes):
+        array.setflags(write=False)
+    return Words(starts, ends, classes, [word.decode() for word in ranked])
+
+
+def _each(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Iterator[list[bytes]]:
+    """The words, many at a time: a list of all of them would be far larger than the text."""
+    for i in range(0, len(starts), _CHUNK):
+        low, high = starts[i], ends[min(i + _CHUNK, len(ends)) - 1]
+        yield text[low:high].tobytes().translate(_LETTERS).split()
+
+
+T = TypeVar("T", bound="TextTask")
+
+
+class TextTask(Task):
+    """A task that draws from a text: training from its first part, and scores from the others."""
+
+    path: str
+    part: ClassVar[Part] = "train"  # no setting: nobody should train on what is held out
+    bound: ClassVar[str] = "0"  # nobody knows how well a text can be predicted
+
+    @property
+    def loss(self) -> Loss:
+        return CLASSES
+
+    def held_out(self: T, part: HeldOut) -> T:
+        other = copy.copy(self)
+        object.__setattr__(other, "part", part)
+        return other
+
+    def too_short(self, found: str) -> TaskError:
+        """The error for a text that has too little of what is needed."""
+        return TaskError(f"task.path: {self.path!r}: is too short: {found}; {HOW}")
