@@ -88,7 +88,7 @@ def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 def hostile(draw: st.DrawFn) -> dict[str, Any]:
     """A config of which some keys are gone, doubled elsewhere, misspelt, or hold something else."""
     raw: dict[str, Any] = copy.deepcopy(draw(st.sampled_from(BASES)))
-    for _ in range(draw(st.integers(0, 4))):
+    for _ in range(draw(st.integers(0, 4))):  # values are copied: a later one may change them
         every = list(places(raw))
         if not every:
             break
@@ -102,11 +102,11 @@ def hostile(draw: st.DrawFn) -> dict[str, Any]:
         elif what == "kind" and isinstance(node, dict) and "kind" in node:
             node["kind"] = draw(KINDS)
         elif what == "add" and isinstance(node, dict):
-            node[draw(st.text(min_size=1, max_size=8))] = draw(VALUES)
+            node[draw(st.text(min_size=1, max_size=8))] = copy.deepcopy(draw(VALUES))
         elif what == "misspell" and isinstance(node, dict):
             node[f"{key}s"] = node.pop(key)
         else:
-            node[key] = draw(VALUES)
+            node[key] = copy.deepcopy(draw(VALUES))
     return raw
 
 
