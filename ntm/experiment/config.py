@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -58,6 +58,19 @@ class AdamConfig:
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     eps: Positive = 1e-8
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RidgeConfig:
+    """:class:`ntm.experiment.optim.Ridge`: the readout in closed form, for an echo state network.
+
+    penalty: of the squared weights, against the sum of squared errors over all scored steps.
+    """
+
+    kind: Literal["ridge"]
+    penalty: Positive = 0.01
+
+    lr: ClassVar[float] = 1.0  # all the way to the solution
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -118,7 +131,7 @@ class TrainConfig:
     """
 
     optimizer: Annotated[
-        GravesRMSpropConfig | RMSpropConfig | AdamConfig, Field(discriminator="kind")
+        GravesRMSpropConfig | RMSpropConfig | AdamConfig | RidgeConfig, Field(discriminator="kind")
     ]
     clip: ClipConfig | None = None
     schedule: ScheduleConfig = ScheduleConfig()
@@ -155,6 +168,16 @@ class Config:
     def _clips_what_is_there(self) -> Config:
         if self.model.memory is None and self.train.clip and self.train.clip.weights is not None:
             raise ValueError("train.clip.weights: a baseline has no heads")
+        return self
+
+    @model_validator(mode="after")
+    def _ridge_fits_readouts(self) -> Config:
+        fixed = self.model.controller.kind == "echo_state" and self.model.memory is None
+        if isinstance(self.train.optimizer, RidgeConfig) and not fixed:
+            raise ValueError(
+                "train.optimizer.kind: ridge fits the readout alone, so it is for an echo_state "
+                "controller without a memory, which has nothing else to learn"
+            )
         return self
 
     @model_validator(mode="after")

@@ -83,3 +83,52 @@ def _step_fused(p: Tensor, n: Tensor, g: Tensor, delta: Tensor, group: dict[str,
     arrays = [t.detach().numpy() for t in (p, p.grad, n, g, delta) if t is not None]
     number = arrays[0].dtype.type
     graves_rmsprop(*arrays, *(number(group[name]) for name in ("lr", "momentum", "decay", "eps")))
+
+
+class Ridge(Optimizer):
+    """The readout in closed form: least squares on all that has been seen, with a penalty.
+
+    [W b] = argmin sum |W h + b - goal|^2 + penalty |W|^2
+
+    over the scored steps; h [C] are the core's outputs. Its only parameter is the flattened
+    readout, W [O, C] then b [O]. The sums are kept in float64, so that a run goes on where it was.
+    ``lr`` is how much of the way to the solution a step goes; 1 is all of it.
+    """
+
+    def __init__(self, parameters: nn.Parameter, outputs: int, penalty: float) -> None:
+        super().__init__([parameters], {"lr": 1.0, "penalty": penalty})
+        self.parameters, self.outputs = parameters, outputs
+        size = parameters.numel() // outputs  # C + 1
+        new = parameters.detach().double().new_zeros
+        self.state[parameters] = {"G": new(size, size), "X": new(size, outputs)}
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    @torch.no_grad()
+    def see(self, h: Tensor, goals: Tensor, mask: Tensor) -> None:
+        """The next step reckons with h [T, B, C] and goals [T, B, O] where mask [T, B] is not 0."""
+        scored = mask > 0
+        rows = torch.cat([h[scored], h.new_ones(int(scored.sum()), 1)], dim=1)
+        self._seen.append((rows.double(), goals[scored].double()))
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        assert closure is None
+        (group,), state = self.param_groups, self.state[self.parameters]
+        while self._seen:
+            rows, goals = self._seen.pop()
+            state["G"] += rows.T @ rows
+            state["X"] += rows.T @ goals
+        penalty = torch.full_like(state["G"][0], group["penalty"])
+        penalty[-1] = 1e-9  # of the bias: only so that there is a solution before anything is seen
+        solution = torch.linalg.solve(state["G"] + torch.diag(penalty), state["X"])  # [C + 1, O]
+        found = torch.cat([solution[:-1].T.flatten(), solution[-1]])
+        self.parameters.lerp_(found.to(self.parameters.dtype), group["lr"])
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's, but that the sums stay in float64."""
+        (entries,) = state_dict["state"].values()
+        state = self.state[self.parameters]
+        for name, own in state.items():
+            if entries[name].shape != own.shape:
+                raise ValueError(f"{name} is {list(entries[name].shape)}, not {list(own.shape)}")
+            state[name] = entries[name].to(own)

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ntm.errors import NTMError
-from ntm.experiment.config import AdamConfig, ClipConfig, Config, RMSpropConfig
+from ntm.experiment.config import AdamConfig, ClipConfig, Config, RidgeConfig, RMSpropConfig
 from ntm.experiment.episodes import draw
 from ntm.experiment.evaluate import evaluate
 from ntm.experiment.models import load_weights, new_model
-from ntm.experiment.optim import GravesRMSprop, flatten
+from ntm.experiment.optim import GravesRMSprop, Ridge, flatten
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.experiment.streams import Stream, numpy_generator
 from ntm.machine.cell import NTMCell
@@ -77,6 +77,8 @@ def train(
     assert gradient is not None
     optimizer = build_optimizer(config, parameters, uses_fused(model))
     differentiate = differentiation(model, parameters, task.loss)
+    if isinstance(optimizer, Ridge):
+        differentiate = observation(model, optimizer, task.loss)
     rng = numpy_generator(config.seed, Stream.TRAINING)
     progress = Progress()
     if resume and run.has_started():
@@ -164,6 +166,8 @@ def build_optimizer(config: Config, parameters: nn.Parameter, fused: bool = Fals
     if isinstance(o, AdamConfig):
         kind = torch.optim.AdamW if o.kind == "adamw" else torch.optim.Adam
         return kind([parameters], o.lr, o.betas, o.eps, o.weight_decay)
+    if isinstance(o, RidgeConfig):
+        return Ridge(parameters, config.task.output_size, o.penalty)
     return GravesRMSprop([parameters], o.lr, o.momentum, o.decay, o.eps, fused)
 
 
@@ -200,6 +204,19 @@ def differentiation(
         return Cost(nats.detach(), loss.errors(logits.detach(), episode))
 
     return differentiate
+
+
+def observation(model: Model, optimizer: Ridge, loss: Loss) -> Callable[[Episode], Cost]:
+    """What shows episodes to an optimiser that needs no gradients, and gives their cost."""
+
+    @torch.no_grad()
+    def observe(episode: Episode) -> Cost:
+        h, _ = model.run(episode.inputs, begin=episode.begin)
+        logits = model.readout(h)
+        optimizer.see(h, loss.goals(logits, episode), episode.mask)
+        return Cost(loss.nats(logits, episode), loss.errors(logits, episode))
+
+    return observe
 
 
 def uses_fused(model: Model) -> bool:

@@ -48,7 +48,14 @@ class Model(nn.Module):
     def forward(
         self, inputs: Tensor, state: State | None = None, begin: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """Without a state, a new episode begins.
+        """Logits, and the last state; see :meth:`run`."""
+        outputs, state = self.run(inputs, state, begin)
+        return self.readout(outputs), state
+
+    def run(
+        self, inputs: Tensor, state: State | None = None, begin: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """What the readout sees, [T, B, C], and the last state. Without one, an episode begins.
 
         begin [B]: the step at which each answer begins, for the forms that read the input first.
         """
@@ -57,10 +64,8 @@ class Model(nn.Module):
         if isinstance(self.core, WholeInput):
             if begin is None:
                 raise ValueError("begin: this model reads the whole input before it answers")
-            outputs, state = self.core.unroll(inputs, state, begin)
-        else:
-            outputs, state = unroll(self.core, inputs, state)
-        return self.readout(outputs), state
+            return self.core.unroll(inputs, state, begin)
+        return unroll(self.core, inputs, state)
 
 
 def build_model(

@@ -83,6 +83,7 @@ def test_a_memory_of_null_makes_a_baseline(small: Path) -> None:
         ("model.memory.xyzzy=3", "model.memory.xyzzy: no such key; the keys here are slots, width"),
         ("task.kind=cpoy", "task.kind: 'cpoy' is not one of copy"),
         ("task.kind=cpoy", "did you mean copy?"),
+        ("train.optimizer={kind: ridge}", "train.optimizer.kind: ridge fits the readout alone"),
         ("task.kind=[]", "task.kind: '[]' is not one of copy"),
         ("model.controller.kind={a: 1}", "is not one of feedforward"),
         ("model.controller.kind=lsmt", "did you mean lstm?"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntm.experiment.optim import GravesRMSprop, flatten
+from ntm.experiment.optim import GravesRMSprop, Ridge, flatten
 
 
 def test_it_follows_the_equations_of_graves_2013() -> None:
@@ -90,3 +90,34 @@ def test_the_compiled_step_does_the_same() -> None:
         ends.append([p.detach(), *optimizer.state[p].values()])
     for torchs, compiled in zip(*ends, strict=True):
         torch.testing.assert_close(compiled, torchs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("batches", "penalty"), [(1, 0.3), (5, 1e-3)])
+def test_ridge_is_the_least_squares_solution(batches: int, penalty: float) -> None:
+    """Against NumPy's, on rows of the penalty below the data, with the bias left out of it."""
+    C, O = 6, 3  # noqa: E741
+    g = torch.Generator().manual_seed(1)
+    readout = torch.nn.Linear(C, O)
+    parameters = flatten(readout)
+    optimizer = Ridge(parameters, O, penalty)
+    seen, wanted = [], []
+    for _ in range(batches):
+        h, goals = (torch.randn(4, 5, n, generator=g) for n in (C, O))
+        mask = (torch.rand(4, 5, generator=g) < 0.6).float()
+        optimizer.see(h, goals, mask)
+        optimizer.step()
+        seen.append(h[mask > 0].double())
+        wanted.append(goals[mask > 0].double())
+    rows = np.concatenate([torch.cat(seen), np.sqrt(penalty) * np.eye(C)])
+    ones = np.concatenate([np.ones(len(torch.cat(seen))), np.zeros(C)])[:, None]
+    goal = np.concatenate([torch.cat(wanted), np.zeros((C, O))])
+    solution, *_ = np.linalg.lstsq(np.hstack([rows, ones]), goal, rcond=None)
+    np.testing.assert_allclose(readout.weight.detach().numpy(), solution[:C].T, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(readout.bias.detach().numpy(), solution[C], rtol=0, atol=1e-5)
+
+
+def test_ridge_before_anything_is_seen_stays_finite() -> None:
+    readout = torch.nn.Linear(4, 2)
+    optimizer = Ridge(flatten(readout), 2, 0.1)
+    optimizer.step()
+    assert all(p.count_nonzero() == 0 for p in readout.parameters())

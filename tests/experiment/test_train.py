@@ -101,6 +101,36 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     )
 
 
+def test_a_resumed_ridge_regression_counts_nothing_twice(tmp_path: Path) -> None:
+    config = small_config(
+        model={"controller": {"kind": "echo_state", "size": 11}, "memory": None},
+        train={"optimizer": {"kind": "ridge", "penalty": 0.1}, "clip": None},
+    )
+    whole, parts = new_run(tmp_path / "whole", config), new_run(tmp_path / "parts", config)
+    train(whole, config, CPU, Watch())
+    for i, steps in enumerate((4, 1, 7)):
+        train(parts, config, CPU, Watch(), resume=i > 0, should_stop=stop_after(steps))
+    train(parts, config, CPU, Watch(), resume=True)
+    a, b = whole.load_checkpoint(), parts.load_checkpoint()
+    for one, other in ((a.weights, b.weights), (a.optimizer, b.optimizer)):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert {t.dtype for t in a.optimizer.values()} == {torch.float64}
+
+
+def test_ridge_regression_learns_what_a_line_can(tmp_path: Path) -> None:
+    """To repeat one vector at once: as good as a readout can be after a few sequences."""
+    config = small_config(
+        task={"length": 1},
+        model={"controller": {"kind": "echo_state", "size": 40, "scaling": 0.1}, "memory": None},
+        train={"optimizer": {"kind": "ridge"}, "clip": None, "sequences": 60},
+    )
+    run = new_run(tmp_path / "run", config)
+    train(run, config, CPU, Watch())
+    last = run.rows(run.validation_file)[-1]
+    assert last["bit_errors"] == 0
+
+
 def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
     config = small_config()
     whole = new_run(tmp_path / "whole", config)
