@@ -1,11 +1,11 @@
 """Recurrent cores: controllers of a Neural Turing Machine, and baselines on their own.
 
-To add one: write its classes in a file here, name it in ``AnyController``, ship a config.
+To add one: write its classes in a file here, import its settings below, ship a config.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, Union
 
 import torch
 from pydantic import Field
@@ -32,36 +32,26 @@ __all__ = [
     "configure",
 ]
 
-#: The controller block of a config: ``kind`` chooses the class, whose fields are the rest.
-AnyController = Annotated[
-    FeedForwardConfig
-    | RNNConfig
-    | LeakyConfig
-    | EchoStateConfig
-    | LSTMConfig
-    | PeepholeLSTMConfig
-    | NestedLSTMConfig
-    | GRUConfig
-    | GRU1Config
-    | GRU2Config
-    | GRU3Config,
-    Field(discriminator="kind"),
-]
-
-#: The value of ``kind`` -> the class.
+#: The value of ``kind`` -> the class: every one that is imported above.
 CONTROLLERS: dict[str, type[ControllerConfig]] = {
-    config.kind: config for config in get_args(get_args(AnyController)[0])
+    config.kind: config
+    for config in sorted(ControllerConfig.__subclasses__(), key=lambda config: config.kind)
 }
 
+#: The controller block of a config: ``kind`` chooses the class, whose fields are the rest.
+AnyController: TypeAlias = ControllerConfig
+if not TYPE_CHECKING:
+    AnyController = Annotated[Union[tuple(CONTROLLERS.values())], Field(discriminator="kind")]  # noqa: UP007
 
-def configure(kind: str, **settings: Any) -> AnyController:
+
+def configure(kind: str, **settings: Any) -> ControllerConfig:
     """The settings of a controller by the name of its kind.
 
     Raises ValueError for a kind that there is not, pydantic's for settings that cannot be.
     """
     if kind not in CONTROLLERS:
         raise ValueError(f"{kind!r} is not one of {', '.join(CONTROLLERS)}")
-    return cast("AnyController", CONTROLLERS[kind](**settings))
+    return CONTROLLERS[kind](**settings)
 
 
 def build_controller(config: ControllerConfig, input_size: int, generator: torch.Generator) -> Core:

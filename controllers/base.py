@@ -63,6 +63,11 @@ class ControllerConfig(ABC):
     layers: int = Field(default=1, ge=1)
     skip: bool = False
 
+    @property
+    def label(self) -> str:
+        """The name, with what tells it from others of its kind."""
+        return self.name
+
     @abstractmethod
     def layer(self, input_size: int, generator: torch.Generator) -> Core:
         """One layer, its parameters drawn from the generator."""

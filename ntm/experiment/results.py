@@ -237,9 +237,12 @@ def model_name(config: Config) -> str:
     """A model in a few words: NTM with LSTM 100, LSTM 3x256."""
     controller, memory = config.model.controller, config.model.memory
     layers = f"{controller.layers}\N{MULTIPLICATION SIGN}" if controller.layers > 1 else ""
-    name = f"{controller.name} {layers}{controller.size}"
+    name = f"{controller.label} {layers}{controller.size}"
+    if controller.skip and controller.layers > 1:
+        name += " with skips"
     if memory is None:
-        return name
+        form = config.model.form.replace("_", "-")
+        return name if form == "causal" else f"{form} {name}"
     heads = (memory.read_heads, memory.write_heads)
     return f"NTM with {name}" + ("" if heads == (1, 1) else f", {heads[0]}+{heads[1]} heads")
 

@@ -328,5 +328,5 @@ def test_bad_settings_name_their_field(kind: str, settings: dict[str, Any], key:
 
 
 def test_an_unknown_kind_is_named() -> None:
-    with pytest.raises(ValueError, match="'transformer' is not one of feedforward, rnn"):
+    with pytest.raises(ValueError, match="'transformer' is not one of echo_state, feedforward"):
         configure("transformer")

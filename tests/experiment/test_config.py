@@ -85,7 +85,7 @@ def test_a_memory_of_null_makes_a_baseline(small: Path) -> None:
         ("task.kind=cpoy", "did you mean copy?"),
         ("train.optimizer={kind: ridge}", "train.optimizer.kind: ridge fits the readout alone"),
         ("task.kind=[]", "task.kind: '[]' is not one of copy"),
-        ("model.controller.kind={a: 1}", "is not one of feedforward"),
+        ("model.controller.kind={a: 1}", "is not one of echo_state"),
         ("model.controller.kind=lsmt", "did you mean lstm?"),
         ("train.batch=many", 'train.batch: should be a valid integer, not "many"'),
         ("train.batch=true", "train.batch: should be a valid integer, not true"),
