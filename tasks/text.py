@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import re
 import stat
 import unicodedata
@@ -19,8 +20,9 @@ from tasks.losses import CLASSES, Loss
 
 #: The alphabet of text8; a symbol's number is its place here.
 SYMBOLS = " abcdefghijklmnopqrstuvwxyz"
-#: By position: the first 90 characters of a hundred, the next 5, and the last 5.
 Part: TypeAlias = Literal["train"] | HeldOut
+#: By position: the first 90 characters of a hundred, the next 5, and the last 5.
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 #: Byte -> symbol of any ASCII, and byte -> symbol of the alphabet alone.
@@ -66,7 +68,7 @@ def unfold(symbols: np.ndarray) -> str:
 def bounds(size: int, part: Part) -> tuple[int, int]:
     """Where a part of a text of ``size`` characters begins and ends."""
     marks = (0, size * 9 // 10, size * 19 // 20, size)
-    index = ("train", "validation", "test").index(part)
+    index = PARTS.index(part)
     return marks[index], marks[index + 1]
 
 
@@ -165,6 +167,10 @@ class TextTask(Task):
         other = copy.copy(self)
         object.__setattr__(other, "part", part)
         return other
+
+    def data(self) -> str:
+        text = load(self.path)
+        return f"{len(text):,} characters, sha256 {hashlib.sha256(text.data).hexdigest()[:16]}"
 
     def too_short(self, found: str) -> TaskError:
         """The error for a text that has too little of what is needed."""
