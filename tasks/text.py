@@ -7,7 +7,7 @@ import hashlib
 import re
 import stat
 import unicodedata
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -127,16 +127,19 @@ def _load_words(path: str, size: int, changed: int, count: int) -> Words:
     starts, ends = edges[::2], edges[1::2]
     whole = Words(starts, ends, np.empty(0, np.int32), [])
     first, last = within(whole, *bounds(len(text), "train"))
-    counts: Counter[bytes] = Counter()
-    for words in _each(text, starts[first:last], ends[first:last]):
-        counts.update(words)
-    ranked = sorted(counts, key=lambda word: (-counts[word], word))[:count]
-    place = {word: i for i, word in enumerate(ranked)}
-    classes = np.empty(len(starts), np.int32)
+    numbers: defaultdict[bytes, int] = defaultdict()  # each new word gets the next one
+    numbers.default_factory = numbers.__len__
+    found = np.empty(len(starts), np.int32)
     done = 0
     for words in _each(text, starts, ends):
-        classes[done : done + len(words)] = [place.get(word, -1) for word in words]
+        found[done : done + len(words)] = [numbers[word] for word in words]
         done += len(words)
+    counts = np.bincount(found[first:last], minlength=len(numbers)).tolist()
+    used = (word for word, number in numbers.items() if counts[number])
+    ranked = sorted(used, key=lambda word: (-counts[numbers[word]], word))[:count]
+    places = np.full(len(numbers), -1, np.int32)
+    places[[numbers[word] for word in ranked]] = np.arange(len(ranked))
+    classes = places[found]
     for array in (starts, ends, classes):
         array.setflags(write=False)
     return Words(starts, ends, classes, [word.decode() for word in ranked])
