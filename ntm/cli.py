@@ -368,7 +368,10 @@ def plot(
     )
     plots.save(curve, curve_picture)
     written = [curve_picture, picture, directory.trace_file]
-    if by_step := [e.steps for e in directory.evaluations() if e.steps]:
+    kept = directory.evaluations() if config.task.symbols else []
+    weights = directory.load_best().state.get("sequences")
+    by_step = [e.steps for e in kept if e.steps and not e.task and e.sequences == weights]
+    if by_step:
         found = accuracy({config.task.kind: by_step[-1:]}, f"{directory.path}: right answers")
         written.append(directory.picture("accuracy"))
         plots.save(found, written[-1])

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from tasks.base import LONGEST, STRICT, Episode, episode
-from tasks.text import SYMBOLS, TextTask, bounds, load, load_words, within
+from tasks.text import PARTS, SYMBOLS, TextTask, bounds, load, load_words, within
 
 #: The input symbol behind the end of an observation.
 PADDING = len(SYMBOLS)
@@ -56,7 +56,7 @@ class Autocomplete(TextTask):
 
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         text, words = load(self.path), load_words(self.path, self.words)
-        for part in ("train", "validation", "test"):
+        for part in PARTS:
             first, last = within(words, *bounds(len(text), part))
             if first >= last:
                 raise self.too_short(f"it has {len(words.starts):,} words, and none for {part}")

@@ -99,6 +99,10 @@ class Task(ABC):
         """
         return self
 
+    def data(self) -> str | None:
+        """What it draws from, by its content; None of what is drawn from nothing but chance."""
+        return None
+
     def positions(self, episode: Episode) -> dict[str, Tensor]:
         """Labels of steps [T, B], whole numbers, by which scored steps are broken down."""
         return {}

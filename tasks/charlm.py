@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tasks.base import LONGEST, STRICT, Episode, episode
-from tasks.text import SYMBOLS, TextTask, bounds, load
+from tasks.text import PARTS, SYMBOLS, TextTask, bounds, load
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -48,8 +48,7 @@ class CharLM(TextTask):
 
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         text, L = load(self.path), self.length
-        shortest = min(high - low for low, high in (bounds(len(text), p) for p in _HELD_OUT))
-        if shortest <= L:
+        if any(high - low <= L for low, high in (bounds(len(text), part) for part in PARTS)):
             raise self.too_short(
                 f"it has {len(text):,} characters, of which 5% are validation and 5% test, "
                 f"and a window takes {L + 1:,}"
@@ -63,6 +62,3 @@ class CharLM(TextTask):
             np.ones((L, batch), np.float32),
             length=np.full(batch, L),
         )
-
-
-_HELD_OUT: tuple[Literal["validation"], Literal["test"]] = ("validation", "test")

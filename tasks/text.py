@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import re
 import stat
 import unicodedata
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -19,8 +20,9 @@ from tasks.losses import CLASSES, Loss
 
 #: The alphabet of text8; a symbol's number is its place here.
 SYMBOLS = " abcdefghijklmnopqrstuvwxyz"
-#: By position: the first 90 characters of a hundred, the next 5, and the last 5.
 Part: TypeAlias = Literal["train"] | HeldOut
+#: By position: the first 90 characters of a hundred, the next 5, and the last 5.
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 #: Byte -> symbol of any ASCII, and byte -> symbol of the alphabet alone.
@@ -66,7 +68,7 @@ def unfold(symbols: np.ndarray) -> str:
 def bounds(size: int, part: Part) -> tuple[int, int]:
     """Where a part of a text of ``size`` characters begins and ends."""
     marks = (0, size * 9 // 10, size * 19 // 20, size)
-    index = ("train", "validation", "test").index(part)
+    index = PARTS.index(part)
     return marks[index], marks[index + 1]
 
 
@@ -125,16 +127,19 @@ def _load_words(path: str, size: int, changed: int, count: int) -> Words:
     starts, ends = edges[::2], edges[1::2]
     whole = Words(starts, ends, np.empty(0, np.int32), [])
     first, last = within(whole, *bounds(len(text), "train"))
-    counts: Counter[bytes] = Counter()
-    for words in _each(text, starts[first:last], ends[first:last]):
-        counts.update(words)
-    ranked = sorted(counts, key=lambda word: (-counts[word], word))[:count]
-    place = {word: i for i, word in enumerate(ranked)}
-    classes = np.empty(len(starts), np.int32)
+    numbers: defaultdict[bytes, int] = defaultdict()  # each new word gets the next one
+    numbers.default_factory = numbers.__len__
+    found = np.empty(len(starts), np.int32)
     done = 0
     for words in _each(text, starts, ends):
-        classes[done : done + len(words)] = [place.get(word, -1) for word in words]
+        found[done : done + len(words)] = [numbers[word] for word in words]
         done += len(words)
+    counts = np.bincount(found[first:last], minlength=len(numbers)).tolist()
+    used = (word for word, number in numbers.items() if counts[number])
+    ranked = sorted(used, key=lambda word: (-counts[numbers[word]], word))[:count]
+    places = np.full(len(numbers), -1, np.int32)
+    places[[numbers[word] for word in ranked]] = np.arange(len(ranked))
+    classes = places[found]
     for array in (starts, ends, classes):
         array.setflags(write=False)
     return Words(starts, ends, classes, [word.decode() for word in ranked])
@@ -165,6 +170,10 @@ class TextTask(Task):
         other = copy.copy(self)
         object.__setattr__(other, "part", part)
         return other
+
+    def data(self) -> str:
+        text = load(self.path)
+        return f"{len(text):,} characters, sha256 {hashlib.sha256(text.data).hexdigest()[:16]}"
 
     def too_short(self, found: str) -> TaskError:
         """The error for a text that has too little of what is needed."""

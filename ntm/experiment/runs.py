@@ -33,8 +33,8 @@ def start_run(path: Path, config: Config, device: torch.device, command: str) ->
     if device.type == "cpu":
         limits.check(config.task, config.model, config.train.batch, config.train.segment)
     model = new_model(config, device)  # before the folder is made: one that cannot be leaves none
-    circumstances = _circumstances(config, model)
     draw(config.task, numpy_generator(config.seed, Stream.TRAINING), config.train.batch)
+    circumstances = _circumstances(config, model)
     run = RunDir.create(path, config)
     run.update_manifest(
         format=FORMAT,
@@ -89,7 +89,7 @@ def continue_run(
     notes += [
         f"not bit for bit as if it had not stopped: {k} was {was[k]}, is {now[k]}"
         for k in _BIT_FOR_BIT
-        if was[k] not in (None, now[k])
+        if k in now and was[k] not in (None, now[k])
     ]
     resumed = [*manifest.get("resumed", []), {"command": command, "started": _now()}]
     run.update_manifest(status="running", resumed=resumed, **now)
@@ -97,7 +97,7 @@ def continue_run(
 
 
 #: The circumstances on which the last bits of a run depend.
-_BIT_FOR_BIT = ("engine", "device", "threads", "versions", "machine")
+_BIT_FOR_BIT = ("engine", "device", "threads", "versions", "machine", "data")
 
 
 def _circumstances(config: Config, model: Model) -> dict[str, Any]:
@@ -108,6 +108,7 @@ def _circumstances(config: Config, model: Model) -> dict[str, Any]:
     if config.train.segment is not None and engine != "fused":
         raise UsageError(f"train.segment: only the fused engine has it, not the {engine}: {reason}")
     device = model.readout.weight.device
+    data = config.task.data()
     return {
         "engine": engine,
         "engine_reason": reason,
@@ -119,6 +120,7 @@ def _circumstances(config: Config, model: Model) -> dict[str, Any]:
         },
         "machine": f"{platform.machine()} {platform.system()}",
         "commit": _commit(),
+        **({} if data is None else {"data": data}),
     }
 
 

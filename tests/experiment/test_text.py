@@ -30,7 +30,7 @@ from tasks.autocomplete import Autocomplete
 from tasks.charlm import CharLM
 from tasks.copy import Copy
 from tasks.text import SYMBOLS, load_words
-from tests.experiment.small import Watch, new_run
+from tests.experiment.small import Watch, new_run, small_config
 from tests.experiment.test_train import CPU, stop_after
 from tests.tasks import grammar
 
@@ -215,7 +215,22 @@ def test_outputs_of_classes_are_traced_as_what_came(trained: Callable[[str], Tra
     assert trace.machine is not None
 
 
-# Without the text
+# Without the text, or with another
+
+
+def test_a_run_that_goes_on_with_another_text_says_so(tmp_path: Path) -> None:
+    file = grammar.write(tmp_path / "text")
+    config = config_of({"kind": "charlm", "length": 9, "path": str(file)}, size=5, sequences=32)
+    run = new_run(tmp_path / "run", config)
+    train(run, config, CPU, Watch(), should_stop=stop_after(1))
+    was = run.manifest()["data"]
+    size = len(file.read_text())
+    assert was.startswith(f"{size:,} characters, sha256 ")
+    assert continue_run(run.path, [], config, CPU, "ntm train")[2] == []
+    file.write_text("x" * size)
+    (note,) = continue_run(run.path, [], config, CPU, "ntm train")[2]
+    assert note.startswith(f"not bit for bit as if it had not stopped: data was {was}, is {size:,}")
+    assert "data" not in new_run(tmp_path / "copy", small_config()).manifest()
 
 
 def test_a_run_needs_its_text_to_begin_to_go_on_and_to_be_scored(tmp_path: Path) -> None:

@@ -146,6 +146,8 @@ STREAMS = {
     "associative_recall": "f7cf044108596290",
     "ngram": "e311d728ff2cd80a",
     "priority_sort": "d9429524bb1f0f88",
+    "charlm": "b48c4dc157d1f15f",
+    "autocomplete": "80be283f8f529366",
 }
 
 
@@ -156,7 +158,7 @@ def test_the_stream_is_pinned(kind: str) -> None:
     If this fails, no number measured before compares with one measured after: say so in
     CHANGELOG.md. (NumPy keeps its streams, but promises to only within a version.)
     """
-    episode = sample(TASKS[kind](), seed=2014, batch=5)
+    episode = sample(TASK[kind] if kind in TEXTS else TASKS[kind](), seed=2014, batch=5)
     digest = hashlib.sha256()
     for name, values in sorted(arrays(episode).items()):
         digest.update(f"{name} {tuple(values.shape)}".encode())
