@@ -60,7 +60,7 @@ class ControllerConfig(ABC):
 
     kind: str
     size: int = Field(default=100, ge=1)
-    layers: int = Field(default=1, ge=1)
+    layers: int = Field(default=1, ge=1, le=100)
     skip: bool = False
 
     @property

@@ -71,7 +71,7 @@ class NestedLSTMConfig(ControllerConfig):
 
     name: ClassVar[str] = "nested LSTM"
     kind: Literal["nested_lstm"] = "nested_lstm"
-    depth: int = Field(default=2, ge=1)
+    depth: int = Field(default=2, ge=1, le=100)
 
     @property
     def label(self) -> str:

@@ -14,7 +14,7 @@ from ntm.experiment.config import Config
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.experiment.streams import Stream, torch_generator
 from ntm.machine.cell import NTMCell
-from ntm.machine.engine import EngineError, select
+from ntm.machine.engine import EngineError, has_torch_kernels, select
 from ntm.machine.model import Model, build_model
 
 
@@ -90,8 +90,9 @@ def load_weights(model: Model, checkpoint: Checkpoint, where: Path) -> None:
 def find_device(name: str, config: Config) -> torch.device:
     """The device that ``--device`` means.
 
-    ``auto`` is the GPU where there is one, but for an NTM at work on the fused engine: a step of
-    it is some hundred small operations, which take a GPU longer to launch than the CPU to do.
+    ``auto`` is the GPU where there is one, but for a machine, or a unit that torch has no kernel
+    for, on the fused engine: a step of it is many small operations, which take a GPU longer to
+    launch than the CPU to do.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise UsageError(f"--device {name}: should be auto, cpu or cuda")
@@ -99,6 +100,7 @@ def find_device(name: str, config: Config) -> torch.device:
     if name == "cuda" and not available:
         raise UsageError("--device cuda: torch sees no CUDA GPU here; --device cpu runs anywhere")
     if name == "auto" and available:
-        on_cpu = getattr(new_model(config).core, "engine", None)
-        return torch.device("cpu" if on_cpu == "fused" else "cuda")
+        core = new_model(config).core
+        on_cpu = core.engine == "fused" and not has_torch_kernels(core)
+        return torch.device("cpu" if on_cpu else "cuda")
     return torch.device("cpu" if name == "auto" else name)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from controllers.base import Core, State
+from controllers.feedforward import FeedForward
 from controllers.stack import Stack
 from ntm.machine.cell import NTMCell
 
@@ -79,9 +80,8 @@ def select(
 def _obstacle(core: nn.Module, device: str, dtype: torch.dtype) -> str | None:
     """Why the fused engine cannot run this core; None if it can. The cheap questions first."""
     layers = _layers(core)
-    alone = not isinstance(core, NTMCell)
-    if alone and all(type(layer).unroll is not Core.unroll for layer in layers):
-        return f"{type(layers[0]).__name__} has no memory, and torch's own kernels run it"
+    if not isinstance(core, NTMCell) and all(type(layer) is FeedForward for layer in layers):
+        return "without a memory no step waits for another, and one product does them all"
     if torch.device(device).type != "cpu":
         return f"it runs on the CPU, not on {device}"
     if dtype not in (torch.float32, torch.float64):
@@ -96,6 +96,12 @@ def _obstacle(core: nn.Module, device: str, dtype: torch.dtype) -> str | None:
         if type(layer) not in KINDS:
             return f"{type(layer).__name__} has no fused step"
     return None
+
+
+def has_torch_kernels(core: nn.Module) -> bool:
+    """Whether torch runs whole sequences of the core by itself, on any device."""
+    own = [type(layer).unroll is not Core.unroll for layer in _layers(core)]
+    return all(own) and not isinstance(core, NTMCell)
 
 
 def _layers(core: nn.Module) -> list[Core]:

@@ -9,6 +9,7 @@ from ntm import cli
 from ntm.experiment import bench as module
 from ntm.experiment.bench import Case, bench
 from ntm.experiment.config import load_config, with_settings
+from ntm.machine import engine
 
 
 def test_every_case_of_the_grid_is_a_task_that_its_config_can_run() -> None:
@@ -28,7 +29,8 @@ def test_a_row_holds_the_medians_and_their_ratios() -> None:
         assert row.times_lstm == row.lstm / row.fused
 
 
-def test_a_baseline_has_no_fused_engine() -> None:
+def test_without_numba_there_is_no_fused_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
     case = Case("copy/paper-lstm", {"length": [1, 1]}, 1)
     (row,) = bench(torch.device("cpu"), repeats=1, grid=[case])
     assert row.fused is row.times_reference is row.times_lstm is None
