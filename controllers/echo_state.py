@@ -59,7 +59,7 @@ class EchoState(Core):
         return h, h
 
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

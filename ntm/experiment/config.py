@@ -57,7 +57,7 @@ class AdamConfig:
     lr: Positive = 1e-3
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     eps: Positive = 1e-8
-    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.0, ge=0, le=1e6)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
