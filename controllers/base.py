@@ -70,7 +70,8 @@ class ControllerConfig(ABC):
 
 def linear(inputs: int, outputs: int, generator: torch.Generator, bias: bool = True) -> nn.Linear:
     """A linear layer with weights and biases drawn from U(-1/sqrt(inputs), 1/sqrt(inputs))."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)
+    device = torch.get_default_device()  # meta, where a model is only counted
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias, device=device)
     bound = 1 / math.sqrt(inputs)
     with torch.no_grad():
         for parameter in layer.parameters():
