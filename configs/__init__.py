@@ -1,4 +1,7 @@
-"""The shipped configs: ``<task>/<model>.yaml``, trained by ``ntm train <task>/<model>``."""
+"""The shipped configs: ``<task>/<model>.yaml``, trained by ``ntm train <task>/<model>``.
+
+And the families, ``compare/<task>.yaml``: many models in one file, trained by ``ntm sweep``.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,20 @@ FOLDER = Path(__file__).parent
 
 def shipped_configs() -> list[str]:
     """Their names, which ``ntm.experiment.config.find_config`` takes."""
+    return [name for name in _names() if not name.startswith("compare/")]
+
+
+def shipped_families() -> list[str]:
+    """The names of the families, which it takes as well."""
+    return [name for name in _names() if name.startswith("compare/")]
+
+
+def _names() -> list[str]:
     files = FOLDER.glob("*/*.yaml")
     return sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in files)
 
 
 def describe(name: str) -> str:
-    """What the config's first line says of it."""
+    """What the first line of a config or a family says of it."""
     first = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
     return first.lstrip("# ")

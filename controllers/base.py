@@ -63,11 +63,6 @@ class ControllerConfig(ABC):
     layers: int = Field(default=1, ge=1, le=100)
     skip: bool = False
 
-    @property
-    def label(self) -> str:
-        """The name, with what tells it from others of its kind."""
-        return self.name
-
     @abstractmethod
     def layer(self, input_size: int, generator: torch.Generator) -> Core:
         """One layer, its parameters drawn from the generator."""
@@ -75,7 +70,8 @@ class ControllerConfig(ABC):
 
 def linear(inputs: int, outputs: int, generator: torch.Generator, bias: bool = True) -> nn.Linear:
     """A linear layer with weights and biases drawn from U(-1/sqrt(inputs), 1/sqrt(inputs))."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)
+    device = torch.get_default_device()  # meta, where a model is only counted
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias, device=device)
     bound = 1 / math.sqrt(inputs)
     with torch.no_grad():
         for parameter in layer.parameters():

@@ -73,9 +73,5 @@ class LeakyConfig(ControllerConfig):
             raise ValueError("leak: should be less than 1 where it is learned")
         return self
 
-    @property
-    def label(self) -> str:
-        return "leaky RNN (learned)" if self.learned else "leaky RNN"
-
     def layer(self, input_size: int, generator: torch.Generator) -> Leaky:
         return Leaky(input_size, self.size, generator, self.leak, self.learned)

@@ -73,9 +73,5 @@ class NestedLSTMConfig(ControllerConfig):
     kind: Literal["nested_lstm"] = "nested_lstm"
     depth: int = Field(default=2, ge=1, le=100)
 
-    @property
-    def label(self) -> str:
-        return "nested LSTM" if self.depth == 2 else f"nested LSTM of depth {self.depth}"
-
     def layer(self, input_size: int, generator: torch.Generator) -> NestedLSTM:
         return NestedLSTM(input_size, self.size, generator, self.depth)

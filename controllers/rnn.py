@@ -57,9 +57,5 @@ class RNNConfig(ControllerConfig):
     kind: Literal["rnn"] = "rnn"
     nonlinearity: Literal["tanh", "relu"] = "tanh"
 
-    @property
-    def label(self) -> str:
-        return "RNN" if self.nonlinearity == "tanh" else "ReLU RNN"
-
     def layer(self, input_size: int, generator: torch.Generator) -> RNN:
         return RNN(input_size, self.size, generator, self.nonlinearity)

@@ -51,12 +51,19 @@ SlotsOption = Annotated[
 @app.command("list")
 def list_() -> None:
     """Tasks, controllers and shipped configs."""
-    from configs import describe, shipped_configs
+    from configs import shipped_configs, shipped_families
 
     typer.echo(f"tasks: {', '.join(_kinds('tasks'))}")
     typer.echo(f"controllers: {', '.join(_kinds('controllers'))}")
     typer.echo("configs, for ntm train NAME:")
-    names = shipped_configs()
+    _describe(shipped_configs())
+    typer.echo("families of models, for ntm sweep NAME; one of them is NAME:MODEL:")
+    _describe(shipped_families())
+
+
+def _describe(names: list[str]) -> None:
+    from configs import describe
+
     for name in names:
         typer.echo(f"  {name:{max(map(len, names))}}  {describe(name)}")
 
@@ -94,7 +101,7 @@ def train(
     from rich.console import Console
 
     from ntm.console import TrainingConsole
-    from ntm.experiment.config import load_config
+    from ntm.experiment.config import load_config, short_name
     from ntm.experiment.models import find_device
     from ntm.experiment.rundir import RunDir
     from ntm.experiment.runs import continue_run, peak_memory_mib, start_run
@@ -110,7 +117,7 @@ def train(
     given += [f"seed={seed}"] if seed is not None else []
     given += [f"engine={engine}"] if engine is not None else []
     resolved = load_config(config, given)
-    name = f"{resolved.task.kind}/{Path(config).stem}"
+    name = f"{resolved.task.kind}/{short_name(config)}"
     where = run or Path("runs") / name / f"seed-{resolved.seed}"
     chosen = find_device(device, resolved)
     command = shlex.join(["ntm", *sys.argv[1:]])
@@ -171,7 +178,8 @@ def train(
 @app.command()
 def sweep(
     configs: Annotated[
-        list[str], typer.Argument(metavar="CONFIG...", help="YAML files, or shipped configs.")
+        list[str],
+        typer.Argument(metavar="CONFIG...", help="YAML files, or shipped configs or families."),
     ],
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 1 to N of each combination.")] = 1,
     grid: Annotated[

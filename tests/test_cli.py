@@ -74,6 +74,8 @@ def test_list_shows_tasks_controllers_and_configs(ntm: Terminal) -> None:
     assert lines[1] == f"controllers: {', '.join(sorted(CONTROLLERS))}"
     (recipe,) = (line for line in lines if line.startswith("  copy/ntm-lstm "))
     assert recipe.endswith("the paper's machine and optimiser.")
+    families = lines.index("families of models, for ntm sweep NAME; one of them is NAME:MODEL:")
+    assert [line.split()[0] for line in lines[families + 1 :]] == ["compare/copy", "compare/recall"]
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["--help"], ["train", "--help"]])
@@ -192,6 +194,31 @@ def test_a_sweep_runs_what_is_missing_and_reports(
     assert "1 of 2 runs done (0 of them before), 1 failed" in more.err
     assert "failed: many/copy/small/lr=1e6/seed-1: the " in more.err
     assert ntm("sweep", "small.yaml", "--grid", "train.batch").code == 2
+
+
+def test_a_family_is_swept_and_one_of_it_is_trained(
+    ntm: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    family = SMALL.replace(
+        "model:\n  controller: {kind: gru, size: 7}\n  memory: {slots: 9, width: 5}\n",
+        "parameters: 300\nmodels:\n  relu: {controller: {kind: rnn, nonlinearity: relu}}\n"
+        "  gru-2: {controller: {kind: gru, layers: 2}}\n",
+    )
+    Path("family.yaml").write_text(family)
+    larger = ("--set", "parameters=500", "--set", "train.sequences=20")
+    swept = ntm("sweep", "family.yaml", "--out", "many", *larger)
+    assert swept.code == 0
+    folders = [Path(f"many/copy/{name}/seed-1") for name in ("relu", "gru-2")]
+    counts = [RunDir.open(folder).manifest()["parameters"] for folder in folders]
+    assert all(400 < count <= 500 for count in counts)
+    assert "(nonlinearity relu)" in Path("many/report/report.md").read_text()
+    # A run's own config has no budget any more, and still it is gone on with.
+    longer = (*larger, "--set", "train.sequences=30")
+    assert ntm("sweep", "family.yaml", "--out", "many", *longer).code == 0
+    assert [RunDir.open(folder).manifest()["sequences"] for folder in folders] == [30, 30]
+    assert ntm("train", "family.yaml:relu").code == 0
+    assert RunDir.open("runs/copy/relu/seed-1").manifest()["parameters"] <= 300
 
 
 def test_runs_are_reported_and_what_is_broken_is_named(ntm: Terminal) -> None:
@@ -384,6 +411,8 @@ def test_a_run_is_not_overwritten_and_can_be_extended(ntm: Terminal) -> None:
     ("arguments", "code", "message"),
     [
         (["train", "smal.yaml"], 2, "smal.yaml: no such file"),
+        (["train", "compare/copy"], 2, "ntm sweep compare/copy runs them all"),
+        (["train", "compare/copy:lsmt"], 2, "did you mean compare/copy:lstm?"),
         (["train", "small.yaml", "--set", "task.lenght=3"], 2, "did you mean length?"),
         (["train", "small.yaml", "--set", "train.batch=x"], 2, "train.batch: should be a valid"),
         (["train", "small.yaml", "--resume"], 2, "no run here"),

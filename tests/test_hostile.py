@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import random
@@ -21,8 +22,8 @@ from hypothesis import strategies as st
 
 from configs import shipped_configs
 from ntm import cli
-from ntm.errors import NTMError
-from ntm.experiment.config import load_config, parse_config, to_dict
+from ntm.errors import NTMError, UsageError
+from ntm.experiment.config import expand, load_config, parse_config, to_dict
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.machine.cell import MemoryConfig
 from ntm.machine.trace import Trace
@@ -85,9 +86,9 @@ def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 @st.composite
-def hostile(draw: st.DrawFn) -> dict[str, Any]:
+def hostile(draw: st.DrawFn, bases: list[dict[str, Any]]) -> dict[str, Any]:
     """A config of which some keys are gone, doubled elsewhere, misspelt, or hold something else."""
-    raw: dict[str, Any] = copy.deepcopy(draw(st.sampled_from(BASES)))
+    raw: dict[str, Any] = copy.deepcopy(draw(st.sampled_from(bases)))
     for _ in range(draw(st.integers(0, 4))):  # values are copied: a later one may change them
         every = list(places(raw))
         if not every:
@@ -162,7 +163,7 @@ def hostile_configs(count: int) -> Any:
         max_examples=count, deadline=None, derandomize=True, database=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    @given(raw=hostile())
+    @given(raw=hostile(BASES))
     def check(tmp_path_factory: pytest.TempPathFactory, raw: dict[str, Any]) -> None:
         check_config(yaml.safe_dump(raw, allow_unicode=True), tmp_path_factory.mktemp("config"))
 
@@ -171,6 +172,42 @@ def hostile_configs(count: int) -> Any:
 
 test_a_config_runs_or_is_refused_by_its_key = hostile_configs(150)
 test_ten_thousand_configs_run_or_are_refused = pytest.mark.slow(hostile_configs(10_000))
+
+
+FAMILY: dict[str, Any] = {
+    "parameters": 900,
+    "task": {"kind": "copy", "width": 3, "length": [1, 4]},
+    "models": {
+        "nested": {"controller": {"kind": "nested_lstm", "depth": 3}},
+        "stack": {"controller": {"kind": "gru", "layers": 2}, "train": {"clip": {"norm": 1}}},
+        "machine": {"controller": {"kind": "leaky"}, "memory": {"slots": 9, "width": 5}},
+        "echo": {"controller": {"kind": "echo_state", "size": 6}, "validation": {"every": 5}},
+    },
+    "train": {"optimizer": {"kind": "adam", "lr": 1e-3}},
+}
+
+
+@settings(max_examples=120, deadline=None, derandomize=True, database=None,
+          suppress_health_check=list(HealthCheck))  # fmt: skip
+@given(raw=hostile([FAMILY]))
+def test_every_model_of_a_family_is_a_config_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, raw: dict[str, Any]
+) -> None:
+    file = tmp_path_factory.mktemp("family") / "family.yaml"
+    text = yaml.safe_dump(raw, allow_unicode=True)
+    file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    signal.signal(signal.SIGALRM, _hangs)
+    signal.alarm(60)
+    try:
+        names: list[str] = []
+        with contextlib.suppress(UsageError):
+            names = expand(str(file))
+        for name in names:  # one that is wrong does not spoil the others
+            with contextlib.suppress(UsageError):
+                config = load_config(name)
+                assert parse_config(to_dict(config), name) == config
+    finally:
+        signal.alarm(0)
 
 
 @pytest.mark.parametrize(

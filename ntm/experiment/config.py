@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import json
 import re
@@ -16,6 +17,7 @@ from pydantic.dataclasses import dataclass
 
 import configs
 from ntm.errors import UsageError
+from ntm.experiment import family
 from ntm.machine.engine import Engine
 from ntm.machine.model import ModelConfig
 from tasks import AnyTask, Task
@@ -212,18 +214,66 @@ class Config:
         )
 
 
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class _Member(Config):
+    """A config of a family: its controller is as large as the budget allows, or as it says."""
+
+    parameters: int | None = Field(default=None, ge=1, le=10**12)
+
+
 _T = TypeVar("_T")
 _CONFIG: TypeAdapter[Config] = TypeAdapter(Config)
+_MEMBER: TypeAdapter[_Member] = TypeAdapter(_Member)
 _TASK: TypeAdapter[Task] = TypeAdapter(AnyTask)
 
 
 def load_config(source: str | Path, settings: Iterable[str] = ()) -> Config:
-    """The config at a path, or of a shipped name (``copy/ntm-lstm``), with settings applied."""
-    path = find_config(source)
+    """The config at a path, or of a shipped name (``copy/ntm-lstm``), with settings applied.
+
+    One of a family is FAMILY:MODEL, such as ``compare/copy:lstm``. Settings are applied before its
+    controller's size is chosen, so that it keeps to the budget whatever they are.
+    """
+    path, name = find_config(source)
     raw = _read_yaml(path)
+    if name is not None:
+        raw = family.member(raw, name, str(source).rpartition(":")[0])
+    elif family.is_family(raw):
+        names = ", ".join(family.members(raw, str(source)))
+        raise UsageError(
+            f"{source}: is a family; {source}:MODEL is one of it, and ntm sweep {source} runs them "
+            f"all. Its models are {names}"
+        )
     for setting in settings:
         _apply(raw, *_split(setting))
-    return _validate(_CONFIG, raw, str(path))
+    if name is None:
+        return _validate(_CONFIG, raw, str(path))
+    return _sized(_validate(_MEMBER, raw, f"{path}:{name}"), raw, f"{path}:{name}")
+
+
+def _sized(given: _Member, raw: dict[str, Any], source: str) -> Config:
+    """An ordinary config, in which the size of the controller is a number."""
+    values = {field.name: getattr(given, field.name) for field in dataclasses.fields(Config)}
+    if given.parameters is not None and "size" not in raw["model"]["controller"]:
+        try:
+            values["model"] = family.fit(given.model, given.task, given.parameters)
+        except UsageError as error:
+            raise UsageError(f"{source}: {error}") from None
+    return Config(**values)
+
+
+def expand(source: str) -> list[str]:
+    """The configs that a CONFIG argument stands for: of a family, all of it."""
+    path, name = find_config(source)
+    raw = _read_yaml(path)
+    if name is not None or not family.is_family(raw):
+        return [source]
+    return [f"{source}:{name}" for name in family.members(raw, source)]
+
+
+def short_name(source: str) -> str:
+    """A config's name as the folder of its runs."""
+    path, name = find_config(source)
+    return path.stem if name is None else name
 
 
 def parse_config(raw: dict[str, Any], source: str) -> Config:
@@ -231,18 +281,28 @@ def parse_config(raw: dict[str, Any], source: str) -> Config:
     return _validate(_CONFIG, raw, source)
 
 
-def find_config(source: str | Path) -> Path:
-    """The file that a CONFIG argument means."""
-    path = Path(source)
-    with contextlib.suppress(OSError):  # a name that no file system takes
-        if path.is_file():
-            return path
-    shipped = configs.FOLDER / f"{source}.yaml"
-    if str(source) in configs.shipped_configs():
-        return shipped
-    near = difflib.get_close_matches(str(source), configs.shipped_configs(), n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else "; ntm list shows the shipped ones"
-    raise UsageError(f"{source}: no such file, and no shipped config of that name{hint}")
+def find_config(source: str | Path) -> tuple[Path, str | None]:
+    """The file that a CONFIG argument means, and the model in it where it says FAMILY:MODEL."""
+    if path := _file(str(source)):
+        return path, None
+    text, colon, name = str(source).rpartition(":")
+    if colon and (path := _file(text)):
+        return path, name
+    shipped = [*configs.shipped_configs(), *configs.shipped_families()]
+    near = difflib.get_close_matches(text or name, shipped, n=1, cutoff=0.5)
+    meant = f"{near[0]}:{name}" if near and colon else near[0] if near else ""
+    hint = f"did you mean {meant}?" if near else "ntm list shows the shipped ones"
+    raise UsageError(f"{source}: no such file, and no shipped config of that name; {hint}")
+
+
+def _file(source: str) -> Path | None:
+    """The file of this name, or of the shipped config or family of this name."""
+    with contextlib.suppress(OSError, ValueError):  # a name that no file system takes
+        if Path(source).is_file():
+            return Path(source)
+    if source in (*configs.shipped_configs(), *configs.shipped_families()):
+        return configs.FOLDER / f"{source}.yaml"
+    return None
 
 
 def dump_config(config: Config) -> str:

@@ -47,7 +47,8 @@ def estimate(
     """
     T, I, O = task.steps, task.input_size, task.output_size  # noqa: E741
     controller, memory = model.controller, model.memory
-    S, layers = controller.size, controller.layers
+    S = controller.size
+    layers = controller.layers * getattr(controller, "depth", 1)  # LSTMs within an LSTM
     kept = T if segment is None else min(T, segment + T // segment)
     kept = kept if history else 1
     recurrent = controller.kind != "feedforward"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -234,12 +235,18 @@ def versions(results: Iterable[Result]) -> str:
 
 
 def model_name(config: Config) -> str:
-    """A model in a few words: NTM with LSTM 100, LSTM 3x256."""
+    """A model in a few words: NTM with LSTM 100, LSTM 3x256 (skip), nested LSTM 30 (depth 3)."""
     controller, memory = config.model.controller, config.model.memory
     layers = f"{controller.layers}\N{MULTIPLICATION SIGN}" if controller.layers > 1 else ""
-    name = f"{controller.label} {layers}{controller.size}"
-    if controller.skip and controller.layers > 1:
-        name += " with skips"
+    usual = type(controller)()  # type: ignore[call-arg]  # its kind has a value
+    unusual = [
+        field.name if value is True else f"{field.name} {value}"
+        for field in dataclasses.fields(controller)
+        if field.name not in ("size", "layers")
+        and (value := getattr(controller, field.name)) != getattr(usual, field.name)
+    ]
+    name = f"{controller.name} {layers}{controller.size}"
+    name += f" ({', '.join(unusual)})" if unusual else ""
     if memory is None:
         form = config.model.form.replace("_", "-")
         return name if form == "causal" else f"{form} {name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ntm.errors import NTMError, UsageError
-from ntm.experiment.config import Config, load_config, to_dict
+from ntm.experiment.config import Config, expand, load_config, short_name, to_dict
 from ntm.experiment.rundir import RunDir
 from ntm.experiment.runs import EXTENDABLE, flat
 from ntm.files import write_file
@@ -70,7 +71,8 @@ def plan(
     """Every combination, each validated before anything is made.
 
     grid: ``key=value,value``; commas within brackets belong to a value. A run's folder is
-    out/TASK/CONFIG/SETTINGS/seed-N, the same whenever the sweep is planned again.
+    out/TASK/CONFIG/SETTINGS/seed-N, the same whenever the sweep is planned again. A family stands
+    for all its models, each of which is a CONFIG.
     """
     if any(setting.partition("=")[0] == "seed" for setting in settings):
         raise UsageError("--set seed: --seeds N runs seeds 1 to N")
@@ -79,14 +81,14 @@ def plan(
     if twice := [key for key in keys if keys.count(key) > 1]:
         raise UsageError(f"--grid {twice[0]}: is there twice; one has all values of a key")
     jobs: dict[Path, Job] = {}
-    for config in configs:
+    for config in itertools.chain.from_iterable(map(expand, configs)):
         for chosen in itertools.product(*axes):
             given = [*settings, *(f"{key}={value}" for key, value in chosen)]
-            load_config(config, given)
+            loaded = load_config(config, given)
             name = ",".join(_short(key, value) for key, value in chosen)
-            place = out / load_config(config, given).task.kind / Path(config).stem / name
+            place = out / loaded.task.kind / short_name(config) / name
             for seed in range(1, seeds + 1):
-                resolved = load_config(config, [*given, f"seed={seed}"])
+                resolved = dataclasses.replace(loaded, seed=seed)
                 job = Job(config, tuple(given), seed, place / f"seed-{seed}", resolved)
                 if job.folder in jobs:
                     raise UsageError(

@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,6 +134,25 @@ def test_runs_are_grouped_by_all_but_their_seed(tmp_path: Path) -> None:
     }  # fmt: skip
     heads = small_config(model={"memory": {"slots": 5, "width": 3, "write_heads": 2}})
     assert model_name(heads) == "NTM with LSTM 11, 1+2 heads"
+
+
+@pytest.mark.parametrize(
+    ("controller", "name"),
+    [
+        ({"kind": "gru", "size": 7}, "GRU 7"),
+        ({"kind": "rnn", "size": 7, "nonlinearity": "relu"}, "RNN 7 (nonlinearity relu)"),
+        ({"kind": "nested_lstm", "size": 7, "depth": 3}, "nested LSTM 7 (depth 3)"),
+        ({"kind": "nested_lstm", "size": 7, "depth": 2}, "nested LSTM 7"),
+        ({"kind": "lstm", "layers": 3, "skip": True}, "LSTM 3\N{MULTIPLICATION SIGN}100 (skip)"),
+        (
+            {"kind": "leaky", "size": 7, "leak": 0.25, "learned": True},
+            "leaky RNN 7 (leak 0.25, learned)",
+        ),
+    ],
+)
+def test_a_model_is_named_by_what_is_unusual_in_it(controller: dict[str, Any], name: str) -> None:
+    raw = {"controller": controller, "memory": None}
+    assert model_name(small_config(model=raw)) == name
 
 
 def test_the_median_seed_counts_the_unsolved_as_last(tmp_path: Path) -> None:
