@@ -75,7 +75,11 @@ def test_list_shows_tasks_controllers_and_configs(ntm: Terminal) -> None:
     (recipe,) = (line for line in lines if line.startswith("  copy/ntm-lstm "))
     assert recipe.endswith("the paper's machine and optimiser.")
     families = lines.index("families of models, for ntm sweep NAME; one of them is NAME:MODEL:")
-    assert [line.split()[0] for line in lines[families + 1 :]] == ["compare/copy", "compare/recall"]
+    assert [line.split()[0] for line in lines[families + 1 :]] == [
+        "compare/autocomplete",
+        "compare/copy",
+        "compare/recall",
+    ]
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["--help"], ["train", "--help"]])
