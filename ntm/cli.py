@@ -102,6 +102,7 @@ def train(
 
     from ntm.console import TrainingConsole
     from ntm.experiment.config import load_config, short_name
+    from ntm.experiment.limits import cap_memory
     from ntm.experiment.models import find_device
     from ntm.experiment.rundir import RunDir
     from ntm.experiment.runs import continue_run, peak_memory_mib, start_run
@@ -120,6 +121,8 @@ def train(
     name = f"{resolved.task.kind}/{short_name(config)}"
     where = run or Path("runs") / name / f"seed-{resolved.seed}"
     chosen = find_device(device, resolved)
+    if chosen.type == "cpu":
+        cap_memory()
     command = shlex.join(["ntm", *sys.argv[1:]])
     console = Console(stderr=True, highlight=False)
     stop = _StopOnSignal()
@@ -259,13 +262,17 @@ def evaluate(
     """
     from ntm.experiment.config import task_settings, with_settings
     from ntm.experiment.evaluate import evaluate as score
+    from ntm.experiment.limits import cap_memory
     from ntm.experiment.models import find_device, load_model
     from ntm.experiment.rundir import Evaluation, RunDir
     from ntm.machine.engine import use_threads
 
     use_threads(threads)
     directory = RunDir.open(run)
-    model, config = load_model(directory, find_device(device, directory.config()), slots)
+    chosen = find_device(device, directory.config())
+    if chosen.type == "cpu":
+        cap_memory()
+    model, config = load_model(directory, chosen, slots)
     others = task_settings(settings or ())
     scores = score(model, with_settings(config.task, others), episodes, seed)
     summary, memory = scores.summary(), config.model.memory

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 
 from ntm.errors import UsageError
 from ntm.machine.model import ModelConfig
@@ -52,9 +54,12 @@ def estimate(
     kept = T if segment is None else min(T, segment + T // segment)
     kept = kept if history else 1
     recurrent = controller.kind != "feedforward"
+    parameters = layers * S * ((S if recurrent else 1) + 1) + S * (I + O)
+    # In training there are gradients, too, and two vectors of most optimisers.
+    copies = 4 if history and controller.kind != "echo_state" else 1
     found = {
         "task": _episode(task, batch) if history else 0,
-        "model.controller": layers * S * ((S if recurrent else 1) + 1) + S * (I + O),
+        "model.controller": copies * parameters + batch * kept * layers * S,
     }
     if memory is not None:
         N, W, H = memory.slots, memory.width, memory.read_heads + memory.write_heads
@@ -77,6 +82,23 @@ def _refuse(what: str, needed: int, batch: int) -> None:
             f"{what}: for a batch of {batch:,} would need at least {_gib(needed)} GiB of memory, "
             f"and this machine has {_gib(limit)}"
         )
+
+
+def cap_memory() -> None:
+    """From now on this process gets an error where it would take more than the machine has.
+
+    Estimates are lower bounds, and a system that has promised more than there is ends some
+    process, not always the one that asked. Nothing happens where the system has no such limit.
+    """
+    if sys.platform != "linux":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    cap = physical_memory() * 9 // 10
+    if soft == resource.RLIM_INFINITY or soft > cap:
+        with contextlib.suppress(ValueError, OSError):  # not allowed to
+            resource.setrlimit(resource.RLIMIT_DATA, (cap, hard))
 
 
 def physical_memory() -> int:

@@ -85,7 +85,7 @@ def test_a_shipped_model_is_the_largest_within_the_budget(name: str) -> None:
     size = config.model.controller.size
     budget = 150_000 if "autocomplete" in name else 20_000
     assert trained(config) <= budget
-    if name.endswith(":echo-state"):  # its readout alone
+    if ":echo-state" in name:  # its readout alone
         assert trained(config) == (size + 1) * config.task.output_size
     else:
         assert trained(config, size + 1) > budget
@@ -108,7 +108,7 @@ def test_a_shipped_model_survives_being_written_and_trains_two_steps(
 
 
 def test_the_family_on_a_text_is_on_the_same_terms() -> None:
-    members = [load_config(name) for name in expand("compare/autocomplete")]
+    members = [load_config(name) for name in expand("compare/autocomplete") if "ridge" not in name]
     assert len({repr((m.task, m.train, m.validation, m.seed)) for m in members}) == 1
 
 
@@ -116,7 +116,7 @@ def test_the_family_on_a_text_is_on_the_same_terms() -> None:
 def test_a_shipped_family_has_every_unit_alone_and_in_the_machine_on_the_same_terms(
     family: str,
 ) -> None:
-    members = [load_config(name) for name in expand(family)]
+    members = [load_config(name) for name in expand(family) if "ridge" not in name]
     alone = {m.model.controller.kind for m in members if m.model.memory is None}
     inside = {m.model.controller.kind for m in members if m.model.memory is not None}
     assert inside == set(CONTROLLERS)

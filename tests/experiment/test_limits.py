@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +81,22 @@ def test_shipped_configs_need_little(name: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(limits, "physical_memory", lambda: 2**28)
     config = load_config(name)
     limits.check(config.task, config.model, config.train.batch)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SKIPPED: no such limit on this system")
+def test_what_the_estimate_let_pass_is_an_error_and_no_killed_process(tmp_path: Path) -> None:
+    code = """
+import sys
+from ntm import cli
+from ntm.experiment import limits
+limits.physical_memory = lambda: 2**30
+sys.argv = ["ntm", "train", "copy/gru", "--set", "model.controller.size=5000", "--run", "run"]
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "ntm: not enough memory: a smaller model" in done.stderr
+    assert "Traceback" not in done.stderr
