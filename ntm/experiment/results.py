@@ -247,6 +247,8 @@ def model_name(config: Config) -> str:
     ]
     name = f"{controller.name} {layers}{controller.size}"
     name += f" ({', '.join(unusual)})" if unusual else ""
+    if config.train.optimizer.kind == "ridge":
+        name += ", ridge regression"
     if memory is None:
         form = config.model.form.replace("_", "-")
         return name if form == "causal" else f"{form} {name}"

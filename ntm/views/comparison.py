@@ -16,6 +16,8 @@ from ntm.views.plots import INK, MUTED, PALE, STYLE, far_from_zero
 
 #: Okabe and Ito's colours, which the colour-blind can tell apart; the yellow is too pale for lines.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+#: More groups than this are too many for a colour, or a line of text, each.
+MANY = len(COLOURS)
 #: Logarithmic axes of bits end here; an exact 0 is drawn at the edge.
 LOWEST = 1e-3
 #: A share of fewer answers than this is mostly chance.
@@ -60,11 +62,18 @@ def learning_curves(
     The band holds the middle half of the seeds, and a thin line is one seed. A seed that has
     stopped keeps the bits with which it stopped, and its end is marked. Where one group takes more
     than ten times as long as another, the axis is logarithmic; that of bits is, unless all of them
-    are far from 0.
+    are far from 0. Of more groups than there are colours, the best are in colour, the others grey.
     """
     figure = Figure(figsize=(7.5, 4.4), layout="constrained")
     axes = figure.add_subplot()
-    for (name, curves), colour in zip(groups.items(), _cycle(len(groups)), strict=True):
+    best = {name: np.median([c.bits.min() for c in curves]) for name, curves in groups.items()}
+    shown = sorted(groups, key=lambda name: float(best[name]))[:MANY]
+    colours = dict(zip([n for n in groups if n in shown], COLOURS, strict=False))
+    for curve in (c for name, curves in groups.items() if name not in colours for c in curves):
+        bits = np.maximum(curve.bits, LOWEST)
+        axes.plot(curve.x, bits, color=MUTED, alpha=0.25, linewidth=0.6, zorder=1)
+    for name, colour in colours.items():
+        curves = groups[name]
         at = np.unique(np.concatenate([curve.x for curve in curves]))
         held = np.array([_held(curve, at) for curve in curves])
         low, middle, high = np.maximum(np.quantile(held, (0.25, 0.5, 0.75), axis=0), LOWEST)
@@ -74,6 +83,8 @@ def learning_curves(
             axes.plot(curve.x[-1], bits[-1], "o", color=colour, markersize=3, alpha=0.7)
         axes.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(at, middle, color=colour, linewidth=2, label=f"{name} ({_seeds(len(curves))})")
+    if others := len(groups) - len(colours):
+        axes.plot([], [], color=MUTED, alpha=0.5, linewidth=1, label=f"{others} others, each seed")
     if solved_bits:
         axes.axhline(solved_bits, color=INK, linewidth=1, linestyle=":", label="solved")
     _mark(axes, points)
@@ -90,6 +101,34 @@ def learning_curves(
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     return _finish(figure, axes, title)
+
+
+@matplotlib.rc_context(STYLE)
+def ranking(groups: Mapping[str, Sequence[float]], title: str, xlabel: str = YLABEL) -> Figure:
+    """The bits of every seed, a row for each group, the best on top: for many groups.
+
+    A dot is a seed, the bar the median.
+    """
+    order = sorted(groups, key=lambda name: -float(np.median(groups[name])))
+    figure = Figure(figsize=(7.5, 1.1 + 0.25 * len(order)), layout="constrained")
+    axes = figure.add_subplot()
+    values = {name: np.maximum(np.asarray(groups[name], float), LOWEST) for name in order}
+    for row, name in enumerate(order):
+        axes.plot(values[name], [row] * len(values[name]), "o", color=COLOURS[0], alpha=0.45,
+                  markersize=5, markeredgewidth=0)  # fmt: skip
+        axes.plot([np.median(values[name])] * 2, [row - 0.32, row + 0.32], color=INK, linewidth=2)
+    axes.set_yticks(range(len(order)), order, fontsize=9)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(-0.7, len(order) - 0.3)
+    if not far_from_zero([b for bits in values.values() for b in bits]):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(_bits))
+    axes.set_xlabel(xlabel)
+    axes.set_title(title, fontsize=12, fontweight="bold")
+    axes.grid(axis="both", color=PALE)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return figure
 
 
 @matplotlib.rc_context(STYLE)

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from ntm.experiment.results import Comparison
-from ntm.views.comparison import LOWEST
+from ntm.views.comparison import LOWEST, MANY
 from ntm.views.plots import ACCENT, INK, MUTED, PALE, STYLE
 
 #: More rows than this are drawn without a number in each cell.
@@ -94,21 +94,26 @@ def pairwise(
         i, j = names.index(a), names.index(b)
         better[i, j], better[j, i] = found.better, 1 - found.better
         text[i][j], text[j][i] = f"{found.better:.0%}", f"{1 - found.better:.0%}"
-        if found.interval is not None:
+        if found.interval is not None and n <= MANY:
             low, high = found.interval
             text[i][j] += f"\n{low:.0%}\N{EN DASH}{high:.0%}"
             text[j][i] += f"\n{1 - high:.0%}\N{EN DASH}{1 - low:.0%}"
-    figure = Figure(figsize=(3.2 + 1.15 * n, 1.6 + 0.6 * n), layout="constrained")
+    across, up, size = (1.15, 0.6, 8.0) if n <= MANY else (0.4, 0.27, 5.5)
+    figure = Figure(figsize=(3.2 + across * n, 1.6 + up * n), layout="constrained")
     axes = figure.add_subplot()
     colours = matplotlib.colormaps["PuOr"].with_extremes(bad=PALE)
     axes.imshow(better, cmap=colours, vmin=-0.25, vmax=1.25, aspect="auto")
     for i in range(n):
         for j in range(n):
             dark = better[i, j] > 0.85
-            axes.text(j, i, text[i][j], ha="center", va="center", fontsize=8,
+            axes.text(j, i, text[i][j], ha="center", va="center", fontsize=size,
                       color="white" if dark else INK)  # fmt: skip
-    axes.set_xticks(range(n), [_wrapped(name) for name in names], fontsize=8)
-    axes.set_yticks(range(n), [_wrapped(name, 22) for name in names], fontsize=9)
+    if n <= MANY:
+        axes.set_xticks(range(n), [_wrapped(name) for name in names], fontsize=8)
+        axes.set_yticks(range(n), [_wrapped(name, 22) for name in names], fontsize=9)
+    else:
+        axes.set_xticks(range(n), names, fontsize=7, rotation=90)
+        axes.set_yticks(range(n), names, fontsize=7)
     axes.tick_params(length=0)
     axes.set_title(title, fontsize=12, fontweight="bold")
     axes.spines[:].set_visible(False)

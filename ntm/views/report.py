@@ -32,7 +32,15 @@ from ntm.experiment.rundir import Evaluation
 from ntm.files import write_file
 from ntm.machine.trace import Trace
 from ntm.views import paper
-from ntm.views.comparison import Point, accuracy, curve_of, generalisation, learning_curves
+from ntm.views.comparison import (
+    MANY,
+    Point,
+    accuracy,
+    curve_of,
+    generalisation,
+    learning_curves,
+    ranking,
+)
 from ntm.views.heatmap import by_condition, conditions_of, pairwise
 from ntm.views.plots import STYLE, memory_figure
 
@@ -82,8 +90,8 @@ def section(task: str, groups: list[Group], traces: dict[str, Trace]) -> Section
         rows=[_row(group, _tests(groups)) for group in groups],
         runs=[_record(task, g.name, r) for g in groups for r in g.results],
         pictures=_pictures(task, label, groups, traces, comparisons),
-        paper=paper.LEARNING.get(task, []),
-        comparisons=comparisons,
+        paper=_readings(task, groups),
+        comparisons=_told(comparisons, groups),
         commands=[
             (g.name, [r.manifest.get("command", "unknown") for r in g.results]) for g in groups
         ],
@@ -283,6 +291,33 @@ def _comparisons(groups: Sequence[Group]) -> list[tuple[str, str, Comparison]]:
     return found
 
 
+def _readings(task: str, groups: Sequence[Group]) -> list[paper.Reading]:
+    """What the paper reads on this task, if it is the paper's: as large, and as long."""
+    sizes = ("length", "repeats", "items", "item_length", "sorted", "order")
+    for trained in {group.results[0].config.task for group in groups}:
+        usual = type(trained)()
+        if any(getattr(trained, key, None) != getattr(usual, key, None) for key in sizes):
+            return []
+    return paper.LEARNING.get(task, [])
+
+
+def _told(
+    comparisons: list[tuple[str, str, Comparison]], groups: Sequence[Group]
+) -> list[tuple[str, str, Comparison]]:
+    """Those that have a line each: of many models, the best one's with every other."""
+    if len(groups) <= MANY:
+        return comparisons
+    best = min(groups, key=_standing).name
+    return [pair for pair in comparisons if best in pair[:2]]
+
+
+def _standing(group: Group) -> tuple[float, ...]:
+    """What groups are ranked by: seeds that solved, sequences until then, final bits."""
+    solved = _solved(group)
+    taken = float(np.median([effort(result) for result in solved])) if solved else math.inf
+    return -len(solved) / len(group.results), taken, float(np.median(group.final_bits))
+
+
 # Pictures
 
 
@@ -292,9 +327,16 @@ def _pictures(
 ) -> list[Picture]:  # fmt: skip
     solved_bits = max(r.config.train.solved_bits for g in groups for r in g.results)
     pictures = []
+    if len(groups) > MANY:
+        bits = {g.name: g.final_bits for g in groups}
+        figure = ranking(bits, f"{label}: best validation of every seed", _ylabel(groups))
+        caption = (
+            "Best validation: a dot for every seed, a bar for the median, the best model on top."
+        )
+        pictures.append(Picture(f"{task}-ranking", caption, figure))
     for metric, xlabel in (("sequences", "sequences seen"), ("seconds", "seconds")):
         curves = {g.name: [curve_of(r.validation, metric) for r in g.results] for g in groups}
-        readings = paper.LEARNING.get(task, []) if metric == "sequences" else []
+        readings = _readings(task, groups) if metric == "sequences" else []
         floor = paper.NGRAM_OPTIMUM if task == "ngram" else 0
         furthest = max(r.validation[-1]["sequences"] for g in groups for r in g.results)
         points = [
@@ -311,7 +353,8 @@ def _pictures(
     for n, group in enumerate(groups):
         pictures += _conditions(task, n, group)
     if comparisons:
-        figure = pairwise([g.name for g in groups], comparisons, f"{label}: who is better")
+        order = sorted(groups, key=_standing) if len(groups) > MANY else groups
+        figure = pairwise([g.name for g in order], comparisons, f"{label}: who is better")
         caption = (
             "How likely a seed of the row needs less than a seed of the column (95% interval)."
         )

@@ -18,6 +18,7 @@ from ntm.views.comparison import (
     accuracy,
     generalisation,
     learning_curves,
+    ranking,
 )
 
 
@@ -90,7 +91,27 @@ def test_a_size_has_its_median_its_band_and_every_seed() -> None:
     assert high > 120
 
 
-@pytest.mark.parametrize("count", [1, 7, 9])
+def test_of_many_models_the_best_are_in_colour() -> None:
+    groups = {
+        f"model {i}": [curve([1, 2], [50, 30 - i]), curve([1, 2], [50, 9])] for i in range(11)
+    }
+    axes = axes_of(learning_curves(groups, "copy"))
+    named = [str(line.get_label()) for line in axes.lines if "model" in str(line.get_label())]
+    assert named == [f"model {i} (2 seeds)" for i in range(4, 11)]
+    assert "4 others, each seed" in [line.get_label() for line in axes.lines]
+
+
+def test_a_ranking_has_the_best_on_top_and_every_seed() -> None:
+    groups = {"b": [0.5, 4.0, 0.2], "a": [80.0, 70.0], "c": [7.0]}
+    axes = axes_of(ranking(groups, "copy"))
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "c", "b"]
+    dots = [line.get_xdata() for line in axes.lines if line.get_marker() == "o"]
+    assert [list(np.asarray(x)) for x in dots] == [[80, 70], [7], [0.5, 4, 0.2]]
+    medians = [line.get_xdata() for line in axes.lines if line.get_marker() != "o"]
+    assert [float(np.asarray(x)[0]) for x in medians] == [75, 7, 0.5]
+
+
+@pytest.mark.parametrize("count", [1, 4, 7])
 def test_neighbours_never_share_a_colour(count: int) -> None:
     groups = {f"model {i}": [curve([1, 2], [i + 2, 1])] for i in range(count)}
     axes = axes_of(learning_curves(groups, "copy"))
