@@ -82,6 +82,8 @@ class Section(NamedTuple):
 def section(task: str, groups: list[Group], traces: dict[str, Trace]) -> Section:
     """One task's part. ``traces``: an episode of the median seed, by the name of its group."""
     label = task.replace("_", " ")
+    if len(groups) > MANY:
+        groups = sorted(groups, key=_standing)
     comparisons = _comparisons(groups)
     return Section(
         task=task,
@@ -353,8 +355,7 @@ def _pictures(
     for n, group in enumerate(groups):
         pictures += _conditions(task, n, group)
     if comparisons:
-        order = sorted(groups, key=_standing) if len(groups) > MANY else groups
-        figure = pairwise([g.name for g in order], comparisons, f"{label}: who is better")
+        figure = pairwise([g.name for g in groups], comparisons, f"{label}: who is better")
         caption = (
             "How likely a seed of the row needs less than a seed of the column (95% interval)."
         )
