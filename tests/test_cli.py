@@ -502,7 +502,10 @@ def test_two_processes_cannot_train_in_one_run(ntm: Terminal) -> None:
     assert ntm("train", "small.yaml", "--resume", "--set", "train.sequences=60").code == 0
 
 
-def test_ctrl_c_saves_exits_130_and_resumes_bit_for_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_exits_130_and_the_run_goes_on_bit_for_bit_elsewhere(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     config = tmp_path / "small.yaml"
     config.write_text(SMALL.replace("sequences: 40", "sequences: 300"))
 
@@ -519,16 +522,17 @@ def test_ctrl_c_saves_exits_130_and_resumes_bit_for_bit(tmp_path: Path) -> None:
     metrics = tmp_path / "parts" / "metrics.csv"
     while not metrics.exists() and interrupted.poll() is None:
         time.sleep(0.01)
-    interrupted.send_signal(signal.SIGINT)
+    interrupted.send_signal(number)
     _, err = interrupted.communicate(timeout=60)
     assert interrupted.returncode == 130, err
     assert b"interrupted and saved" in err
     assert b"Traceback" not in err
     assert RunDir.open(tmp_path / "parts").manifest()["status"] == "interrupted"
-    for process in (whole, ntm("--run", "parts", "--resume")):
+    (tmp_path / "parts").rename(tmp_path / "moved")
+    for process in (whole, ntm("--run", "moved", "--resume")):
         _, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
-    one, other = (RunDir.open(tmp_path / n).load_checkpoint() for n in ("whole", "parts"))
+    one, other = (RunDir.open(tmp_path / n).load_checkpoint() for n in ("whole", "moved"))
     assert one.state["progress"]["sequences"] == other.state["progress"]["sequences"] == 300
     assert all(one.weights[n].equal(other.weights[n]) for n in one.weights)
     assert one.state["generator"] == other.state["generator"]

@@ -40,6 +40,11 @@ GRID = [
     Case("associative_recall/paper-ntm-ff", {"items": [6, 6]}, 1),
     Case("ngram/paper-ntm-lstm", {}, 1),
     Case("priority_sort/paper-ntm-ff", {}, 16),
+    # Units that torch has no layer of, without a memory; the reference is the plain loop.
+    *(
+        Case(f"compare/copy:{unit}", {"length": [20, 20]}, 1)
+        for unit in ("leaky", "echo-state", "peephole-lstm", "nested-lstm", "gru1", "gru2", "gru3")
+    ),
 ]
 
 

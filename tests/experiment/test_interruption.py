@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,26 @@ def test_a_full_disk_is_one_message_and_nothing_is_lost(
     again = run_python(*words, "--run", tmp_path / "full", *resume)
     assert again.returncode == 0, again.stderr
     check_same(RunDir(tmp_path / "whole"), RunDir(tmp_path / "full"))
+
+
+@pytest.mark.slow
+def test_a_report_that_is_killed_leaves_whole_files(config: Path, tmp_path: Path) -> None:
+    """Killed at random moments: what is there is a whole file, of this report or of the last."""
+    run, out = tmp_path / "run", tmp_path / "report"
+    assert run_python("-m", "ntm.cli", "train", config, "--quiet", "--run", run).returncode == 0
+    words = [sys.executable, "-m", "ntm.cli", "report", str(run), "--out", str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    started = time.monotonic()
+    assert subprocess.run(words, check=False, env=environment).returncode == 0
+    seconds, chance, killed = time.monotonic() - started, random.Random(4), 0
+    whole = {p.name: p.stat().st_size for p in out.rglob("*") if p.is_file()}
+    for _ in range(20):
+        process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
+        time.sleep(seconds * chance.uniform(0.5, 1))
+        process.kill()
+        killed += process.wait() != 0
+        sizes = {p.name: p.stat().st_size for p in out.rglob("*") if p.suffix != ".part"}
+        assert sizes.keys() >= whole.keys()
+        assert all(abs(sizes[name] - size) <= 2 for name, size in whole.items())
+    assert killed > 5
+    assert subprocess.run(words, check=False, env=environment).returncode == 0

@@ -5,6 +5,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from ntm.errors import NTMError, UsageError
 from ntm.experiment.results import find_runs, read_results
+from ntm.experiment.rundir import RunDir
 from ntm.experiment.sweep import (
     Attempts,
     End,
@@ -268,6 +271,29 @@ def test_the_last_row_of_a_run_is_its_progress(config: str) -> None:
     for nothing in ("", "sequences,bits", "sequences,bits\n"):
         job.run.metrics_file.write_text(nothing)
         assert progress(job) == {}
+
+
+def test_a_sweep_that_is_asked_to_stop_saves_and_goes_on(config: str) -> None:
+    words = [
+        sys.executable, "-m", "ntm.cli", "sweep", config, "--seeds", "3", "--workers", "2",
+        "--set", "train.sequences=3000", "--out", "out",
+    ]  # fmt: skip
+    first = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    while len(list(Path("out").rglob("metrics.csv"))) < 2 and first.poll() is None:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGTERM)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 130, said
+    assert b"Traceback" not in said
+    statuses = [RunDir(p.parent).manifest()["status"] for p in Path("out").rglob("manifest.json")]
+    assert set(statuses) <= {"interrupted", "solved", "budget"}  # nobody was left behind
+    assert "interrupted" in statuses
+    again = subprocess.run(words, capture_output=True, check=False)
+    assert again.returncode == 0, again.stderr
+    results, troubles = read_results(find_runs([Path("out")]))
+    assert len(results) == 3
+    assert not troubles
+    assert (Path("out") / "report" / "report.html").read_text().rstrip().endswith("</html>")
 
 
 @pytest.mark.slow
