@@ -20,7 +20,8 @@ class EchoState(Core):
 
     W_in is uniform in (-scaling, scaling). Of U a share of ``density`` is uniform, the rest 0, and
     all of it is scaled so that its largest eigenvalue has the absolute value ``radius``: below 1
-    the reservoir forgets where it began, mostly. alpha is the ``leak``. The state is h [B, H].
+    the reservoir forgets where it began, mostly. (A small and sparse U may have no cycle, and no
+    eigenvalue but 0: it is left as drawn.) alpha is the ``leak``. The state is h [B, H].
 
     Nothing here is a parameter: the readout, and the heads of a machine, are all that is trained.
     What was drawn is kept with the weights, as buffers.

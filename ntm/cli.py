@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ntm.errors import NTMError, UsageError
+from ntm.errors import NotFiniteError, NTMError, UsageError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -101,7 +101,7 @@ def train(
     from rich.console import Console
 
     from ntm.console import TrainingConsole
-    from ntm.experiment.config import load_config, short_name
+    from ntm.experiment.config import load_config, usual_folder
     from ntm.experiment.limits import cap_memory
     from ntm.experiment.models import find_device
     from ntm.experiment.rundir import RunDir
@@ -118,8 +118,8 @@ def train(
     given += [f"seed={seed}"] if seed is not None else []
     given += [f"engine={engine}"] if engine is not None else []
     resolved = load_config(config, given)
-    name = f"{resolved.task.kind}/{short_name(config)}"
-    where = run or Path("runs") / name / f"seed-{resolved.seed}"
+    usual = usual_folder(config, resolved.task)
+    where = run or Path("runs") / usual / f"seed-{resolved.seed}"
     chosen = find_device(device, resolved)
     if chosen.type == "cpu":
         cap_memory()
@@ -153,8 +153,11 @@ def train(
                 f"{directory.path}: stopped at once; --resume goes on from the last checkpoint",
                 exit_code=130,
             ) from None
-        except Exception:
+        except NotFiniteError:
             directory.update_manifest(status="failed")
+            raise
+        except Exception:  # it says nothing of the model: memory, a disk, a text that is gone
+            directory.update_manifest(status="stopped by an error")
             raise
         directory.update_manifest(
             status=progress.status,
@@ -265,6 +268,7 @@ def evaluate(
     from ntm.experiment.limits import cap_memory
     from ntm.experiment.models import find_device, load_model
     from ntm.experiment.rundir import Evaluation, RunDir
+    from ntm.experiment.runs import settings_of_test
     from ntm.machine.engine import use_threads
 
     use_threads(threads)
@@ -274,7 +278,9 @@ def evaluate(
         cap_memory()
     model, config = load_model(directory, chosen, slots)
     others = task_settings(settings or ())
-    scores = score(model, with_settings(config.task, others), episodes, seed)
+    task = with_settings(config.task, others)
+    others = settings_of_test(directory, task, others)
+    scores = score(model, task, episodes, seed)
     summary, memory = scores.summary(), config.model.memory
     weights = directory.load_best().state
     sequences = weights.get("sequences", weights.get("progress", {}).get("sequences"))
@@ -352,7 +358,7 @@ def plot(
     longest = {} if settings else config.validation.task
     task = with_settings(config.task, {**longest, **task_settings(settings or ())})
     task = task.held_out("test")
-    limits.check(task, config.model, batch=1)
+    limits.check(task, config.model, batch=1, history=False)
     episode = draw(task, numpy_generator(seed, Stream.EVALUATION), 1)
     validation = directory.rows(directory.validation_file)
     moments = directory.snapshots() if learning and validation else []
@@ -650,7 +656,7 @@ def main() -> None:
             raise
         typer.echo(
             "ntm: not enough memory: a smaller model, a smaller train.batch or shorter sequences "
-            f"need less ({str(error).strip().splitlines()[-1]})",
+            f"need less ({(str(error).strip().splitlines() or ['no more was to be had'])[-1]})",
             err=True,
         )
         sys.exit(1)

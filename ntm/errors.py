@@ -14,6 +14,10 @@ class NTMError(Exception):
             self.exit_code = exit_code
 
 
+class NotFiniteError(NTMError):
+    """Training has run into numbers that are not finite."""
+
+
 class UsageError(NTMError):
     """What was asked for cannot be: a wrong command, config or path."""
 

@@ -40,6 +40,7 @@ class Autocomplete(TextTask):
     words: int = Field(default=2**14, ge=1, le=LONGEST)
 
     unit: ClassVar[str] = "bits per guess"
+    tied: ClassVar[bool] = True
     symbols: ClassVar[str] = f"{SYMBOLS}."
 
     @property

@@ -99,6 +99,9 @@ class Task(ABC):
         """
         return self
 
+    #: Whether what an answer means depends on the data: as a word's number does, on its text.
+    tied: ClassVar[bool] = False
+
     def data(self) -> str | None:
         """What it draws from, by its content; None of what is drawn from nothing but chance."""
         return None

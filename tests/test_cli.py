@@ -222,7 +222,7 @@ def test_a_family_is_swept_and_one_of_it_is_trained(
     assert ntm("sweep", "family.yaml", "--out", "many", *longer).code == 0
     assert [RunDir.open(folder).manifest()["sequences"] for folder in folders] == [30, 30]
     assert ntm("train", "family.yaml:relu").code == 0
-    assert RunDir.open("runs/copy/relu/seed-1").manifest()["parameters"] <= 300
+    assert RunDir.open("runs/copy/family-relu/seed-1").manifest()["parameters"] <= 300
 
 
 def test_runs_are_reported_and_what_is_broken_is_named(ntm: Terminal) -> None:

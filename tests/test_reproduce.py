@@ -86,7 +86,18 @@ def test_the_config_with_most_seeds_is_chosen(tmp_path: Path) -> None:
     chosen = choose(wanted, made)
     assert chosen is not None
     assert [r.run.path.name for r in chosen.results] == ["other"]
-    assert choose(Wanted("copy", paper.LSTM, quick=True), found) is None
+    lstm = Wanted("copy", paper.LSTM, quick=True)
+    assert choose(lstm, found) is None
+    # One that reads both ways is not the paper's LSTM.
+    make(tmp_path / "both", lstm, "model.form=bidirectional", "model.controller.layers=1")
+    assert choose(lstm, read_results(find_runs([tmp_path]))[0]) is None
+    # Nor can a curve be drawn of no rows.
+    make(tmp_path / "short", lstm, "train.report_every=100")
+    found, _ = read_results(find_runs([tmp_path]))
+    assert lstm in draw("fig3", found, quick=True).missing
+    make(tmp_path / "lstm", lstm)
+    found, _ = read_results(find_runs([tmp_path]))
+    assert lstm not in draw("fig3", found, quick=True).missing
     assert choose(Wanted("copy", reproduce.NTM, quick=True), found) is not None
 
 

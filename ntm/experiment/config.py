@@ -180,6 +180,10 @@ class Config:
                 "train.optimizer.kind: ridge fits the readout alone, so it is for an echo_state "
                 "controller without a memory, which has nothing else to learn"
             )
+        if isinstance(self.train.optimizer, RidgeConfig) and self.train.schedule.kind != "constant":
+            raise ValueError(
+                "train.schedule.kind: should be constant with ridge, which has no step size"
+            )
         return self
 
     @model_validator(mode="after")
@@ -274,6 +278,12 @@ def short_name(source: str) -> str:
     """A config's name as the folder of its runs."""
     path, name = find_config(source)
     return path.stem if name is None else name
+
+
+def usual_folder(source: str, task: Task) -> Path:
+    """Where runs of a config are, below ``runs``; a family's models have a folder of their own."""
+    path, name = find_config(source)
+    return Path(task.kind) / (path.stem if name is None else f"{path.stem}-{name}")
 
 
 def parse_config(raw: dict[str, Any], source: str) -> Config:

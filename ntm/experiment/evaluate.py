@@ -57,6 +57,10 @@ class Scores:
         ]
 
     def _means(self, which: Tensor) -> dict[str, Any]:
+        if self.answers is not None:  # where nothing was asked there is nothing to be right about
+            which = which & (self.answers > 0)
+        if not which.any():
+            return {"episodes": 0, "bits": 0.0, "floor": 0.0, "bit_errors": 0.0, "exact": 0.0}
         return {
             "episodes": int(which.sum()),
             "bits": self.bits[which].mean().item(),

@@ -23,6 +23,8 @@ from ntm.experiment.rundir import FORMAT, RunDir
 from ntm.experiment.streams import Stream, numpy_generator
 from ntm.machine.engine import threads
 from ntm.machine.model import Model
+from tasks import Task
+from tasks.base import TaskError
 
 #: Settings that a run may be given anew when it is resumed: those that only say when to stop.
 EXTENDABLE = {"train.sequences", "train.solved_bits"}
@@ -63,6 +65,8 @@ def continue_run(
     before, config = run.config(), load_config(run.config_file, settings)
     old, new = flat(to_dict(before)), flat(to_dict(config))
     changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    if before.task.kind == config.task.kind and _same_data(run, config.task):
+        changed -= {"task.path"}  # the same text, elsewhere
     if forbidden := sorted(changed - EXTENDABLE):
         key = forbidden[0]
         raise UsageError(
@@ -73,7 +77,7 @@ def continue_run(
     if run.has_started():
         run.load_checkpoint()  # before anything is written: it may be damaged
     run.tidy()
-    if changed:
+    if config != before:
         run.save_config(config)
 
     asked = flat(to_dict(given))
@@ -95,6 +99,33 @@ def continue_run(
     resumed = [*manifest.get("resumed", []), {"command": command, "started": _now()}]
     run.update_manifest(status="running", resumed=resumed, **now)
     return run, config, notes
+
+
+def settings_of_test(run: RunDir, task: Task, settings: dict[str, Any]) -> dict[str, Any]:
+    """In which settings a test on this task differs from the run's own.
+
+    The run's own text elsewhere is no other text. Another one is refused where it was not asked
+    for, or where answers would not mean the same.
+    """
+    if run.manifest().get("data") is None:
+        return settings
+    if _same_data(run, task):
+        return {key: value for key, value in settings.items() if key != "path"}
+    if task.tied or "path" not in settings:
+        raise UsageError(
+            f"task.path: is another text than {run.path} was trained on, or has changed since"
+            + (", and its words have other numbers" if task.tied else "")
+        )
+    return settings
+
+
+def _same_data(run: RunDir, task: Task) -> bool:
+    """Whether a task's data are those that the run was made with."""
+    try:
+        data = task.data()
+    except TaskError as error:
+        raise UsageError(str(error)) from None
+    return data is not None and data == run.manifest().get("data")
 
 
 #: The circumstances on which the last bits of a run depend.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ntm.errors import NTMError
+from ntm.errors import NotFiniteError, NTMError
 from ntm.experiment.config import AdamConfig, ClipConfig, Config, RidgeConfig, RMSpropConfig
 from ntm.experiment.episodes import draw
 from ntm.experiment.evaluate import evaluate
@@ -106,7 +106,7 @@ def train(
         total, norm_value = cost.nats.sum().item(), norm.item()
         overflows = 0 if math.isfinite(norm_value) else overflows + 1
         if not math.isfinite(total) or overflows == OVERFLOWS:
-            raise NTMError(_diagnosis(run, model, task, episode, cost.nats))
+            raise NotFiniteError(_diagnosis(run, model, task, episode, cost.nats))
         # Saved here: the weights have just proved good, and are not changed yet.
         stop = should_stop()
         if stop:
@@ -288,7 +288,9 @@ def _validate(
         task = config.validation_task
         episode = task.sample(numpy_generator(0, Stream.VALIDATION), 1)
         nats = torch.full((1,), math.nan)
-        raise NTMError(_diagnosis(run, model, task, episode.to(model.readout.weight.device), nats))
+        raise NotFiniteError(
+            _diagnosis(run, model, task, episode.to(model.readout.weight.device), nats)
+        )
     row = {"sequences": progress.sequences, "seconds": round(progress.seconds, 3)}
     row |= {name: scores[name] for name in ("bits", "floor", "bit_errors", "exact")}
     run.append(run.validation_file, row)

@@ -35,10 +35,6 @@ class WholeInput(nn.Module, ABC):
         begin [B]: the step at which each answer begins. Up to there is the input.
         """
 
-    def cores(self) -> list[Core]:
-        """The two."""
-        return list(self.children())  # type: ignore[arg-type]
-
     def _run(self, core: Core, xs: Tensor, state: State) -> tuple[Tensor, State]:
         core.engine = self.engine
         return unroll(core, xs, state)

@@ -89,7 +89,7 @@ def section(task: str, groups: list[Group], traces: dict[str, Trace]) -> Section
         task=task,
         summary=[*map(_summary, groups), *_terms(groups)],
         heads=_heads(groups),
-        rows=[_row(group, _tests(groups)) for group in groups],
+        rows=[_row(group, _tests(groups), any(map(_right, groups))) for group in groups],
         runs=[_record(task, g.name, r) for g in groups for r in g.results],
         pictures=_pictures(task, label, groups, traces, comparisons),
         paper=_readings(task, groups),
@@ -213,6 +213,8 @@ def _heads(groups: Sequence[Group]) -> list[tuple[str, str]]:
         ("above best possible", "The same, less what the best possible predictor pays."),
         ("exact", "Share of validation sequences without a wrong bit: median of the seeds."),
     ]
+    if any(_right(group) for group in groups):
+        heads.append(("right answers", "Share in tests on the task as trained: median of seeds."))
     heads += [
         (name, "Bits above the best possible: median, with quartiles.")
         for _, name in _tests(groups)
@@ -224,7 +226,13 @@ def _heads(groups: Sequence[Group]) -> list[tuple[str, str]]:
     return heads
 
 
-def _row(group: Group, tests: list[tuple[str, str]]) -> list[Cell]:
+def _right(group: Group) -> list[float]:
+    """The share of right answers of each seed that was tested as it was trained."""
+    tested = [e for r in group.results for e in r.evaluations if not e.task]
+    return [e.accuracy for e in tested if e.accuracy is not None]
+
+
+def _row(group: Group, tests: list[tuple[str, str]], any_right: bool) -> list[Cell]:
     first, results, solved = group.results[0], group.results, _solved(group)
     bits = [result.best["bits"] for result in results]
     middle, above = float(np.median(bits)), float(np.median(group.final_bits))
@@ -246,6 +254,10 @@ def _row(group: Group, tests: list[tuple[str, str]]) -> list[Cell]:
         Cell(number(above), above),
         Cell(_share(exact), -exact),
     ]
+    if any_right:
+        right = _right(group)
+        share = float(np.median(right)) if right else math.nan
+        cells.append(Cell(f"{share:.2%}", -share) if right else Cell(number(None), math.inf))
     for test, _ in tests:
         values = [
             e.bits - e.floor
@@ -502,6 +514,8 @@ def _record(task: str, model: str, result: Result) -> dict[str, Any]:
     row["peak_memory_mib"] = manifest.get("peak_memory_mib", "")
     for e in result.evaluations:
         label = _test(e, result) or "as trained"
+        if e.accuracy is not None:
+            row[f"{label}: right answers"] = e.accuracy
         row |= {f"{label}: bits": e.bits, f"{label}: floor": e.floor, f"{label}: exact": e.exact}
     return row
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -14,13 +15,13 @@ import torch
 
 import ntm
 from ntm.errors import UsageError
-from ntm.experiment.config import Config, parse_config
-from ntm.experiment.evaluate import evaluate
+from ntm.experiment.config import Config, parse_config, with_settings
+from ntm.experiment.evaluate import Scores, evaluate
 from ntm.experiment.models import load_model, new_model
 from ntm.experiment.optim import flatten
 from ntm.experiment.results import Result, trace_of
 from ntm.experiment.rundir import RunDir
-from ntm.experiment.runs import continue_run
+from ntm.experiment.runs import continue_run, settings_of_test
 from ntm.experiment.sample import sample
 from ntm.experiment.streams import Stream, numpy_generator
 from ntm.experiment.train import differentiation, train
@@ -142,6 +143,49 @@ def test_steps_add_up_to_the_whole() -> None:
     totals = [sum(column) for column in zip(*means, strict=True)]
     assert totals == pytest.approx([n, n - wrong, nats / math.log(2)], rel=1e-5)
     assert scores.summary()["accuracy"] == pytest.approx(1 - wrong / n)
+
+
+def test_where_nothing_is_asked_nothing_counts() -> None:
+    """Short windows of words that are mostly unknown: their means are over those with a guess."""
+    config = config_of({"kind": "autocomplete", "length": 6, "words": 1}, size=7)
+    scores = evaluate(new_model(config), config.task, 60)
+    assert scores.answers is not None
+    asked = scores.answers > 0
+    assert 0 < asked.sum() < 60
+    found = scores.summary()
+    assert found["episodes"] == asked.sum()
+    assert found["bits"] == pytest.approx(scores.bits[asked].mean().item())
+    assert found["exact"] == pytest.approx((scores.bit_errors[asked] == 0).double().mean().item())
+    nothing = Scores(scores.bits * 0, scores.floor, scores.floor, scores.conditions, scores.floor)
+    assert nothing.summary()["episodes"] == 0
+
+
+def test_a_text_elsewhere_is_the_same_text_and_another_is_another(tmp_path: Path) -> None:
+    file = grammar.write(tmp_path / "text")
+    task = {"length": 9, "path": str(file)}
+    for kind in ("charlm", "autocomplete"):
+        config = config_of({"kind": kind, **task}, size=5, sequences=32)
+        run = new_run(tmp_path / kind, config)
+        train(run, config, CPU, Watch(), should_stop=stop_after(1))
+        moved = shutil.copy(file, tmp_path / "moved")
+        _, gone_on, notes = continue_run(run.path, [f"task.path={moved}"], config, CPU, "")
+        assert gone_on.task == with_settings(config.task, {"path": moved})
+        assert not [note for note in notes if "bit for bit" in note]
+        assert settings_of_test(run, gone_on.task, {"path": moved, "length": 8}) == {"length": 8}
+
+        other = tmp_path / "other"
+        other.write_text(file.read_text()[::-1])
+        with pytest.raises(UsageError, match=r"task\.path is .* there and .*other here"):
+            continue_run(run.path, [f"task.path={other}"], config, CPU, "")
+        settings = {"path": str(other)}
+        elsewhere = with_settings(config.task, settings)
+        if kind == "charlm":
+            assert settings_of_test(run, elsewhere, settings) == settings
+        else:
+            with pytest.raises(UsageError, match="its words have other numbers"):
+                settings_of_test(run, elsewhere, settings)
+        with pytest.raises(UsageError, match="or has changed since"):
+            settings_of_test(run, elsewhere, {})
 
 
 def test_validation_and_tests_are_on_their_own_parts(tmp_path: Path) -> None:
