@@ -46,14 +46,6 @@ class Loss(ABC):
         """[B] how many answers are asked, where the share of right ones is a score; else None."""
 
     @abstractmethod
-    def goals(self, logits: Tensor, episode: Episode) -> Tensor:
-        """[T, B, O] what logits should be, for a readout that is fitted by least squares.
-
-        At even odds the logit of a probability is linear in it, to first order; these are where
-        that line puts a 1 and a 0.
-        """
-
-    @abstractmethod
     def probabilities(self, logits: Tensor) -> Tensor:
         """[T, B, O]: of a 1 each, or of each class."""
 
@@ -83,8 +75,13 @@ class Bits(Loss):
     def answers(self, episode: Episode) -> None:
         return None
 
-    def goals(self, logits: Tensor, episode: Episode) -> Tensor:
-        return 4 * episode.targets - 2  # sigmoid(x) = 1/2 + x/4 to first order
+    def goals(self, episode: Episode) -> Tensor:
+        """[T, B, O] what logits should be, for a readout that is fitted by least squares.
+
+        At even odds the logit of a probability is linear in it, to first order, sigmoid(x) =
+        1/2 + x/4; these are where that line puts a 1 and a 0.
+        """
+        return 4 * episode.targets - 2
 
     def probabilities(self, logits: Tensor) -> Tensor:
         return torch.sigmoid(logits)
@@ -123,10 +120,6 @@ class Classes(Loss):
 
     def answers(self, episode: Episode) -> Tensor:
         return episode.mask.sum(dim=0)
-
-    def goals(self, logits: Tensor, episode: Episode) -> Tensor:
-        classes = logits.shape[-1]
-        return torch.zeros_like(logits).scatter_(-1, episode.targets, classes)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         return torch.softmax(logits, dim=-1)

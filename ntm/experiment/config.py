@@ -21,6 +21,7 @@ from ntm.experiment import family
 from ntm.machine.engine import Engine
 from ntm.machine.model import ModelConfig
 from tasks import AnyTask, Task
+from tasks.losses import BITS
 
 STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -179,6 +180,11 @@ class Config:
             raise ValueError(
                 "train.optimizer.kind: ridge fits the readout alone, so it is for an echo_state "
                 "controller without a memory, which has nothing else to learn"
+            )
+        if isinstance(self.train.optimizer, RidgeConfig) and self.task.loss is not BITS:
+            raise ValueError(
+                "train.optimizer.kind: ridge fits outputs that are bits, and "
+                f"{self.task.kind} asks for one of many classes"
             )
         if isinstance(self.train.optimizer, RidgeConfig) and self.train.schedule.kind != "constant":
             raise ValueError(

@@ -24,7 +24,7 @@ from ntm.machine.cell import NTMCell
 from ntm.machine.model import Model
 from ntm.machine.trace import first_non_finite, record
 from tasks import Episode, Task
-from tasks.losses import BITS, Loss
+from tasks.losses import BITS, Bits, Loss
 
 #: A gradient may overflow while the loss is finite: the way back through a hundred steps of
 #: sharpening can multiply by more than 10^38. Such a step is left out; so many in a row are an end.
@@ -77,7 +77,7 @@ def train(
     assert gradient is not None
     optimizer = build_optimizer(config, parameters, uses_fused(model))
     differentiate = differentiation(model, parameters, task.loss)
-    if isinstance(optimizer, Ridge):
+    if isinstance(optimizer, Ridge) and isinstance(task.loss, Bits):
         differentiate = observation(model, optimizer, task.loss)
     rng = numpy_generator(config.seed, Stream.TRAINING)
     progress = Progress()
@@ -206,14 +206,14 @@ def differentiation(
     return differentiate
 
 
-def observation(model: Model, optimizer: Ridge, loss: Loss) -> Callable[[Episode], Cost]:
+def observation(model: Model, optimizer: Ridge, loss: Bits) -> Callable[[Episode], Cost]:
     """What shows episodes to an optimiser that needs no gradients, and gives their cost."""
 
     @torch.no_grad()
     def observe(episode: Episode) -> Cost:
         h, _ = model.run(episode.inputs, begin=episode.begin)
         logits = model.readout(h)
-        optimizer.see(h, loss.goals(logits, episode), episode.mask)
+        optimizer.see(h, loss.goals(episode), episode.mask)
         return Cost(loss.nats(logits, episode), loss.errors(logits, episode))
 
     return observe

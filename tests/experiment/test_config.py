@@ -193,3 +193,18 @@ def test_plain_data_parses_to_the_same_config(small: Path) -> None:
     config = load_config(small)
     assert isinstance(config, Config)
     assert parse_config(to_dict(config), "again") == config
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "message"),
+    [
+        ("charlm/lstm", [], "ridge fits outputs that are bits"),
+        ("copy/lstm", ["train.schedule={kind: linear}"], "train.schedule.kind: should be constant"),
+    ],
+)
+def test_ridge_regression_is_refused_where_it_fits_nothing(
+    config: str, settings: list[str], message: str
+) -> None:
+    reservoir = ["model.controller={kind: echo_state}", "train.optimizer={kind: ridge}"]
+    with pytest.raises(UsageError, match=message):
+        load_config(config, [*reservoir, *settings])
