@@ -71,7 +71,7 @@ def learning_curves(
     colours = dict(zip([n for n in groups if n in shown], COLOURS, strict=False))
     for curve in (c for name, curves in groups.items() if name not in colours for c in curves):
         bits = np.maximum(curve.bits, LOWEST)
-        axes.plot(curve.x, bits, color=MUTED, alpha=0.25, linewidth=0.6, zorder=1)
+        axes.plot(curve.x, bits, color=MUTED, alpha=0.25, linewidth=0.6, zorder=1, rasterized=True)
     for name, colour in colours.items():
         curves = groups[name]
         at = np.unique(np.concatenate([curve.x for curve in curves]))

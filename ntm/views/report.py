@@ -44,6 +44,9 @@ from ntm.views.comparison import (
 from ntm.views.heatmap import by_condition, conditions_of, pairwise
 from ntm.views.plots import STYLE, memory_figure
 
+#: Of many models, the memories of so many are drawn, the best ones'.
+FEW = 3
+
 
 class Cell(NamedTuple):
     """A cell of a table: what it says, and what it is sorted by."""
@@ -372,14 +375,12 @@ def _pictures(
             "How likely a seed of the row needs less than a seed of the column (95% interval)."
         )
         pictures.append(Picture(f"{task}-pairs", caption, figure))
-    for n, group in enumerate(groups):
-        if group.name in traces:
-            symbols = group.median.config.task.symbols
-            figure = memory_figure(
-                traces[group.name], f"{label}: {group.name}, median seed", symbols
-            )
-            caption = f"{group.name}: one episode of seed {group.median.config.seed}."
-            pictures.append(Picture(f"{task}-memory-{n}", caption, figure))
+    drawn = [group for group in groups if group.name in traces]
+    for n, group in enumerate(drawn[:FEW] if len(groups) > MANY else drawn):
+        symbols = group.median.config.task.symbols
+        figure = memory_figure(traces[group.name], f"{label}: {group.name}, median seed", symbols)
+        caption = f"{group.name}: one episode of seed {group.median.config.seed}."
+        pictures.append(Picture(f"{task}-memory-{n}", caption, figure))
     return pictures
 
 
