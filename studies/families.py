@@ -18,19 +18,13 @@ from ntm.experiment.results import Group, effort, find_runs, group, read_results
 from ntm.files import write_file
 from ntm.views.comparison import curve_of, learning_curves, ranking
 from ntm.views.plots import save
-from ntm.views.report import number
+from ntm.views.report import number, ylabel
 
 RESULTS = Path(__file__).parent / "results" / "compare"
 COLUMNS = (
     "model", "parameters", "state", "solved", "sequences", "bits", "least-most", "exact",
     "us a sequence",
 )  # fmt: skip
-
-
-def standing(g: Group) -> tuple[float, ...]:
-    """Solved on more seeds, then sooner, then fewer bits."""
-    taken = [effort(r) for r in g.results if r.solved]
-    return -len(taken), float(np.median(taken)) if taken else np.inf, float(np.median(g.final_bits))
 
 
 def row(g: Group) -> list[str]:
@@ -57,7 +51,7 @@ def main() -> None:
     for trouble in troubles:
         print(f"{trouble.path}: {trouble.problem}")
     ((_, groups),) = group(results).items()
-    groups.sort(key=standing)
+    groups.sort(key=lambda group: group.standing)
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
     lines += [f"| {' | '.join(row(g))} |" for g in groups]
     write_file(RESULTS / f"{name}.md", "\n".join(lines) + "\n")
@@ -74,8 +68,7 @@ def main() -> None:
                     [g.name, r.config.seed, f"{last['sequences']:.0f}", last["seconds"], solved,
                      f"{bits:.5g}", f"{r.best['exact']:.4g}"]
                 )  # fmt: skip
-    task = groups[0].results[0].config.task
-    label = f"{task.unit}, above {task.bound}"
+    label = ylabel(groups)
     title = name.replace("_", " ")
     save(ranking({g.name: g.final_bits for g in groups}, title, label), RESULTS / f"{name}.png")
     curves = {g.name: [curve_of(r.validation) for r in g.results] for g in groups}

@@ -40,7 +40,10 @@ GRID = [
     Case("associative_recall/paper-ntm-ff", {"items": [6, 6]}, 1),
     Case("ngram/paper-ntm-lstm", {}, 1),
     Case("priority_sort/paper-ntm-ff", {}, 16),
-    # Units that torch has no layer of, without a memory; the reference is the plain loop.
+    # Without a memory: units whose reference is torch's own layer, and, but for these, a loop.
+    Case("copy/lstm", {"length": [20, 20]}, 1),
+    Case("copy/gru", {"length": [20, 20]}, 1),
+    Case("copy/gru", {"length": [20, 20]}, 16),
     *(
         Case(f"compare/copy:{unit}", {"length": [20, 20]}, 1)
         for unit in ("leaky", "echo-state", "peephole-lstm", "nested-lstm", "gru1", "gru2", "gru3")

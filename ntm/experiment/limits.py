@@ -55,8 +55,8 @@ def estimate(
     kept = kept if history else 1
     recurrent = controller.kind != "feedforward"
     parameters = layers * S * ((S if recurrent else 1) + 1) + S * (I + O)
-    # In training there are gradients, too, and two vectors of most optimisers.
-    copies = 4 if history and controller.kind != "echo_state" else 1
+    # In training there are gradients, too, and at least one vector of the optimiser.
+    copies = 3 if history and controller.kind != "echo_state" else 1
     found = {
         "task": _episode(task, batch) if history else 0,
         "model.controller": copies * parameters + batch * kept * layers * S,

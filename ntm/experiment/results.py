@@ -89,6 +89,13 @@ class Group:
         return [result.best["bits"] - result.best["floor"] for result in self.results]
 
     @property
+    def standing(self) -> tuple[float, ...]:
+        """What groups are ranked by: seeds that solved, sequences until then, final bits."""
+        taken = [effort(result) for result in self.results if result.solved]
+        until = float(np.median(taken)) if taken else math.inf
+        return -len(taken) / len(self.results), until, float(np.median(self.final_bits))
+
+    @property
     def median(self) -> Result:
         """The median seed: by sequences until solved, and those unsolved behind by their bits."""
 

@@ -44,7 +44,7 @@ from ntm.views.comparison import (
 from ntm.views.heatmap import by_condition, conditions_of, pairwise
 from ntm.views.plots import STYLE, memory_figure
 
-#: Of many models, the memories of so many are drawn, the best ones'.
+#: Of many models, so many are told of and have their memories drawn: the best.
 FEW = 3
 
 
@@ -86,11 +86,11 @@ def section(task: str, groups: list[Group], traces: dict[str, Trace]) -> Section
     """One task's part. ``traces``: an episode of the median seed, by the name of its group."""
     label = task.replace("_", " ")
     if len(groups) > MANY:
-        groups = sorted(groups, key=_standing)
+        groups = sorted(groups, key=lambda group: group.standing)
     comparisons = _comparisons(groups)
     return Section(
         task=task,
-        summary=[*map(_summary, groups), *_terms(groups)],
+        summary=[*_summaries(groups), *_terms(groups)],
         heads=_heads(groups),
         rows=[_row(group, _tests(groups), any(map(_right, groups))) for group in groups],
         runs=[_record(task, g.name, r) for g in groups for r in g.results],
@@ -152,6 +152,13 @@ def _range(found: Spread, digits: int = 3) -> str:
 
 def _solved(group: Group) -> list[Result]:
     return [result for result in group.results if result.solved]
+
+
+def _summaries(groups: Sequence[Group]) -> list[str]:
+    """A sentence for each; of many models for the best ones, and the table has them all."""
+    if len(groups) <= MANY:
+        return [*map(_summary, groups)]
+    return [*map(_summary, groups[:FEW]), f"{len(groups) - FEW} more are in the table."]
 
 
 def _summary(group: Group) -> str:
@@ -324,15 +331,8 @@ def _told(
     """Those that have a line each: of many models, the best one's with every other."""
     if len(groups) <= MANY:
         return comparisons
-    best = min(groups, key=_standing).name
+    best = min(groups, key=lambda group: group.standing).name
     return [pair for pair in comparisons if best in pair[:2]]
-
-
-def _standing(group: Group) -> tuple[float, ...]:
-    """What groups are ranked by: seeds that solved, sequences until then, final bits."""
-    solved = _solved(group)
-    taken = float(np.median([effort(result) for result in solved])) if solved else math.inf
-    return -len(solved) / len(group.results), taken, float(np.median(group.final_bits))
 
 
 # Pictures
@@ -346,7 +346,7 @@ def _pictures(
     pictures = []
     if len(groups) > MANY:
         bits = {g.name: g.final_bits for g in groups}
-        figure = ranking(bits, f"{label}: best validation of every seed", _ylabel(groups))
+        figure = ranking(bits, f"{label}: best validation of every seed", ylabel(groups))
         caption = (
             "Best validation: a dot for every seed, a bar for the median, the best model on top."
         )
@@ -362,7 +362,7 @@ def _pictures(
             if r.sequences <= 1.5 * furthest
         ]
         figure = learning_curves(
-            curves, f"{label}: learning", xlabel, solved_bits, points, _ylabel(groups)
+            curves, f"{label}: learning", xlabel, solved_bits, points, ylabel(groups)
         )
         caption = "Validation while training: the median seed, the middle half, and every seed"
         pictures.append(Picture(f"{task}-curve-{metric}", f"{caption}, over {xlabel}.", figure))
@@ -411,7 +411,7 @@ def _sizes(task: str, label: str, groups: Sequence[Group]) -> list[Picture]:
             ]
         figure = generalisation(
             by_model, f"{label}: beyond what was trained", key,
-            float(trained[1] if isinstance(trained, tuple) else trained), points, _ylabel(groups),
+            float(trained[1] if isinstance(trained, tuple) else trained), points, ylabel(groups),
         )  # fmt: skip
         pictures.append(Picture(f"{task}-{key}", f"Bits by {key}, each seed a dot.", figure))
     return pictures
@@ -430,9 +430,10 @@ def _steps(task: str, label: str, groups: Sequence[Group]) -> list[Picture]:
     return [Picture(f"{task}-accuracy", caption, accuracy(found, f"{label}: right answers"))]
 
 
-def _ylabel(groups: Sequence[Group]) -> str:
+def ylabel(groups: Sequence[Group]) -> str:
+    """What the bits of these groups are, in words."""
     task = groups[0].results[0].config.task
-    return f"{task.unit}, above {task.bound}"
+    return task.unit if task.bound == "0" else f"{task.unit}, above {task.bound}"
 
 
 def _conditions(task: str, n: int, group: Group) -> list[Picture]:

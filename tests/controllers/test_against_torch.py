@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -49,10 +49,11 @@ def test_feedforward_is_a_layer_of_tanh_without_memory() -> None:
             assert abs(float(output[b, i]) - expected) < 1e-14
 
 
-def test_rnn_is_torchs() -> None:
-    core = RNN(INPUTS, H, generator()).double()
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_rnn_is_torchs(nonlinearity: Literal["tanh", "relu"]) -> None:
+    core = RNN(INPUTS, H, generator(), nonlinearity).double()
     learned(core)
-    theirs = nn.RNNCell(INPUTS, H, dtype=torch.float64)
+    theirs = nn.RNNCell(INPUTS, H, nonlinearity=nonlinearity, dtype=torch.float64)
     with torch.no_grad():
         theirs.weight_ih.copy_(core.hidden.weight[:, :INPUTS])
         theirs.weight_hh.copy_(core.hidden.weight[:, INPUTS:])

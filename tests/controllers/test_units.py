@@ -19,7 +19,6 @@ from controllers.leaky import Leaky
 from controllers.nested_lstm import NestedLSTM
 from controllers.peephole_lstm import PeepholeLSTM
 from controllers.reduced_gru import ReducedGRU
-from controllers.rnn import RNN
 
 Array = NDArray[np.float64]
 
@@ -70,24 +69,6 @@ def compare(
             np.testing.assert_allclose(outputs[t, b].tolist(), state[0], rtol=0, atol=1e-13)
         for part, expected in zip(last, state, strict=True):
             np.testing.assert_allclose(part[b].tolist(), expected, rtol=0, atol=1e-13)
-
-
-def test_relu_rnn_is_torchs() -> None:
-    core = build(RNN, nonlinearity="relu")
-    theirs = nn.RNNCell(INPUTS, H, nonlinearity="relu", dtype=torch.float64)
-    with torch.no_grad():
-        theirs.weight_ih.copy_(core.hidden.weight[:, :INPUTS])
-        theirs.weight_hh.copy_(core.hidden.weight[:, INPUTS:])
-        theirs.bias_ih.copy_(core.hidden.bias)
-        theirs.bias_hh.zero_()
-    state, h = core.initial_state(B), core.h0.repeat(B, 1)
-    for x in inputs():
-        _, state = core(x, state)
-        h = theirs(x, h)
-        torch.testing.assert_close(state, h, rtol=0, atol=1e-13)
-    assert (h > 0).any()
-    assert (h == 0).any()
-    torch.testing.assert_close(core.unroll(inputs(), core.initial_state(B))[1], h)
 
 
 @pytest.mark.parametrize(("leak", "learned"), [(0.3, False), (1.0, False), (0.3, True)])

@@ -155,6 +155,24 @@ def test_the_same_runs_give_the_same_report(report: Path, tmp_path: Path) -> Non
         assert (tmp_path / file).read_bytes() == (report / file).read_bytes()
 
 
+def test_of_many_models_the_best_are_told_of_and_all_are_in_the_table(tmp_path: Path) -> None:
+    for size in range(3, 12):  # the larger the better, and those of 9 and more solve it
+        for seed in (1, 2, 3):
+            model = {"controller": {"kind": "gru", "size": size}}
+            bits = [9.0, 4.75 - size / 2 - seed / 100]
+            made(tmp_path / f"{size}-{seed}", bits, seed=seed, model=model)
+    ((_, groups),) = group(read_results(find_runs([tmp_path]))[0]).items()
+    part = section("copy", groups, {})
+    names = [f"NTM with GRU {size}" for size in range(11, 2, -1)]
+    assert [row[0].text for row in part.rows] == names
+    assert [line.split(":")[0] for line in part.summary[:3]] == names[:3]
+    assert part.summary[3] == "6 more are in the table."
+    assert {frozenset(pair[:2]) for pair in part.comparisons} == {
+        frozenset((names[0], other)) for other in names[1:]
+    }
+    assert part.pictures[0].name == "copy-ranking"
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
