@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from controllers.base import Core
 from ntm.errors import NotFiniteError, NTMError
 from ntm.experiment.config import AdamConfig, ClipConfig, Config, RidgeConfig, RMSpropConfig
 from ntm.experiment.episodes import draw
@@ -20,7 +21,6 @@ from ntm.experiment.models import load_weights, new_model
 from ntm.experiment.optim import GravesRMSprop, Ridge, flatten
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.experiment.streams import Stream, numpy_generator
-from ntm.machine.cell import NTMCell
 from ntm.machine.model import Model
 from ntm.machine.trace import first_non_finite, record
 from tasks import Episode, Task
@@ -188,8 +188,7 @@ def differentiation(
     gradient = parameters.grad
     assert gradient is not None
     learner = None
-    # The machine with the loss on bits is compiled in.
-    if uses_fused(model) and isinstance(model.core, NTMCell) and loss is BITS:
+    if uses_fused(model) and isinstance(model.core, Core) and loss is BITS:
         from ntm.machine.fused import Learner  # imports Numba
 
         learner = Learner(model)

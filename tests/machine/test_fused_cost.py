@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from controllers import build_controller
 from ntm.machine import engine
 from ntm.machine.model import Model
 
 pytest.importorskip("numba")
 
 from ntm.machine.fused import Learner
-from tests.machine.test_fused import KINDS, Case, make
+from tests.machine.test_fused import KINDS, VARIANTS, Case, config_of, make
 
 
 def made(case: Case, outputs: int, seed: int = 0) -> tuple[Model, Tensor, Tensor, Tensor]:
@@ -25,6 +26,16 @@ def made(case: Case, outputs: int, seed: int = 0) -> tuple[Model, Tensor, Tensor
         p.grad = torch.zeros_like(p)
     ys = torch.randint(0, 2, (case.T, case.B, outputs), generator=g).to(case.dtype)
     mask = torch.randint(0, 2, (case.T, case.B), generator=g).to(case.dtype)
+    return model, xs, ys, mask
+
+
+def alone(case: Case, outputs: int) -> tuple[Model, Tensor, Tensor, Tensor]:
+    """The same for the controller without a memory."""
+    _, xs, ys, mask = made(case, outputs)
+    g = torch.Generator().manual_seed(2)
+    model = Model(build_controller(config_of(case), case.I, g), outputs, g).to(case.dtype)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
     return model, xs, ys, mask
 
 
@@ -61,10 +72,25 @@ def threads(request: Any) -> Any:
 )
 def test_cost_errors_and_every_gradient(case: Case, segment: int | None, threads: int) -> None:
     model, *episode = made(case, outputs=8)
-    nats, wrong, gradients = by_autograd(model, *episode)
     model.core.segment = segment  # type: ignore[assignment]
+    check(model, *episode)
+
+
+@pytest.mark.parametrize(("kind", "own"), VARIANTS)
+@pytest.mark.parametrize(
+    ("layers", "skip", "T", "B"), [(1, False, 5, 3), (2, True, 2, 19), (3, False, 6, 1)]
+)
+def test_without_a_memory(
+    kind: str, own: Any, layers: int, skip: bool, T: int, B: int, threads: int
+) -> None:
+    check(*alone(Case(kind, layers, skip, T, B, settings=own), outputs=8))
+
+
+def check(model: Model, *episode: Tensor) -> None:
+    """The fused cost, errors and gradients are autograd's, and gradients add up."""
+    nats, wrong, gradients = by_autograd(model, *episode)
     learner = Learner(model)
-    for times in (1, 2):  # gradients add up
+    for times in (1, 2):
         found = learner(*episode)
         torch.testing.assert_close(found[0], nats, rtol=1e-12, atol=1e-12)
         assert found[1].tolist() == wrong.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,23 +30,66 @@ def unroll_alone(core: Core, xs: Tensor, state: State) -> tuple[Tensor, State]:
         outputs, *end = _Unroll.apply(layout, xs, *start, *parameters)  # type: ignore[no-untyped-call]
     else:
         with torch.no_grad():
-            found = _Rollout(layout, history=False, arguments=arrays([xs, *start, *parameters]))
-            outputs, *end = map(torch.from_numpy, [found.outputs, *found.end()])
+            x, *others = arrays([xs, *start, *parameters])
+            rollout = RolloutAlone(layout, layout.machine(others[len(start) :], x.dtype), x)
+            found, last = rollout.infer(others[: len(start)])
+            outputs, *end = map(torch.from_numpy, [found, *last])
     return outputs, layout.unflatten(end)
 
 
-class _Rollout:
-    """One sequence: its arrays, and what is in them after the forward pass."""
+class RolloutAlone:
+    """One sequence on its way through a controller: as :class:`Rollout`, without a memory."""
 
-    def __init__(self, layout: Layout, history: bool, arguments: list[Array]) -> None:
-        xs, *others = arguments
-        start, parameters = others[: len(layout.places)], others[len(layout.places) :]
-        self.layout = layout
-        self.steps, self.batch = T, B = xs.shape[:2]
-        none = np.empty(0, xs.dtype)
-        self.machine = Machine(
-            layout.table, *layout.pack(parameters, xs.dtype), none.reshape(0, 0), none
-        )
+    def __init__(self, layout: Layout, machine: Machine, xs: Array, parallel: bool = True) -> None:
+        self.layout, self.machine, self.xs, self.parallel = layout, machine, xs, parallel
+        self.steps, self.batch = xs.shape[:2]
+
+    def infer(self, start: Sequence[Array]) -> tuple[Array, list[Array]]:
+        """Outputs and the last state, without any history."""
+        return self._run(start, history=False), self._end()
+
+    def forward(self, start: Sequence[Array], wants_end: bool = True) -> tuple[Array, list[Array]]:
+        """Outputs and, if wanted, the last state; keeps what :meth:`backward` needs."""
+        return self._run(start, history=True), self._end() if wants_end else []
+
+    def backward(
+        self, outputs: Array, doutputs: Array, dend: Sequence[Array | None],
+        sinks: Sequence[Array], dxs: Array | None = None,
+    ) -> list[Array]:  # fmt: skip
+        """The derivatives by the first state, [B, n] each; None in ``dend`` stands for 0.
+
+        Those by the parameters are added to ``sinks``, those by the inputs written to ``dxs``.
+        """
+        dx, dz, dh, dc, dv = self.derivatives
+        dh.fill(0)
+        dc.fill(0)
+        places = [(dc if is_c else dh)[:, columns] for is_c, _, columns in self.layout.places]
+        for place, array in zip(places, dend or [None] * len(places), strict=True):
+            if array is not None:
+                place[...] = array
+        none = np.empty((self.batch, 0), dz.dtype)
+        memory = none.reshape(self.batch, 0, 0)
+        adjoint = Adjoint(none, dh, dc, memory, memory, dv, none)
+        arguments = (self.machine, self.v, self.c, self.z, doutputs, adjoint, dx, dz)
+        run(kernel.backward_alone, arguments, self.batch, self.parallel)
+        seen = rows(self.v[: self.steps])
+        self.layout.layer_gradients(rows(dz), seen, sinks, parallel=self.parallel)
+        if dxs is not None:
+            dxs[:] = dx
+        return places
+
+    def close(self) -> None:
+        """As of a :class:`Rollout`; there is nothing to hand back."""
+
+    def _end(self) -> list[Array]:
+        """A copy of the last state."""
+        return [
+            (self.c if is_c else self.v)[self.last, :, columns].copy()
+            for is_c, columns, _ in self.layout.places
+        ]
+
+    def _run(self, start: Sequence[Array], history: bool) -> Array:
+        layout, T, B, dtype = self.layout, self.steps, self.batch, self.xs.dtype
         inner, outer = (T, T + 1) if history else (2, 2)
         sizes: list[tuple[int, ...]] = [
             (outer, B, layout.v_size),
@@ -57,61 +101,38 @@ class _Rollout:
                 (T, B, layout.inputs), (T, B, layout.z_size),  # derivatives by x and z
                 (B, layout.h_size), (B, layout.c_size), (B, layout.v_size),
             ]  # fmt: skip
-        self.v, self.c, self.z, *self.derivatives = in_one_block(sizes, xs.dtype)
+        self.v, self.c, self.z, *self.derivatives = in_one_block(sizes, dtype)
         for array, (is_c, columns, _) in zip(start, layout.places, strict=True):
             (self.c if is_c else self.v)[0, :, columns] = array
-        self.outputs = np.empty((T, B, layout.controller_size), xs.dtype)
+        outputs = np.empty((T, B, layout.controller_size), dtype)
         mask = -1 if history else 1
         self.last = T & mask
-        arguments_ = (self.machine, xs, self.v, self.c, self.z, self.outputs, mask)
-        run(kernel.forward_alone, arguments_, B)
-
-    def end(self) -> list[Array]:
-        """A copy of the last state."""
-        return [
-            (self.c if is_c else self.v)[self.last, :, columns].copy()
-            for is_c, columns, _ in self.layout.places
-        ]
-
-    def backward(
-        self, doutputs: Array, dend: list[Array | None]
-    ) -> tuple[Array, list[Array], Array]:
-        """The derivatives by xs, by the first state, and by z."""
-        dxs, dz, dh, dc, dv = self.derivatives
-        dh.fill(0)
-        dc.fill(0)
-        places = [(dc if is_c else dh)[:, columns] for is_c, _, columns in self.layout.places]
-        for place, array in zip(places, dend, strict=True):
-            if array is not None:
-                place[...] = array
-        none = np.empty((self.batch, 0), dxs.dtype)
-        memory = none.reshape(self.batch, 0, 0)
-        adjoint = Adjoint(none, dh, dc, memory, memory, dv, none)
-        arguments = (self.machine, self.v, self.c, self.z, doutputs, adjoint, dxs, dz)
-        run(kernel.backward_alone, arguments, self.batch)
-        return dxs, places, dz
+        arguments = (self.machine, self.xs, self.v, self.c, self.z, outputs, mask)
+        run(kernel.forward_alone, arguments, B, self.parallel)
+        return outputs
 
 
 class _Unroll(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, layout: Layout, xs: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        ctx.rollout = rollout = _Rollout(layout, history=True, arguments=arrays([xs, *rest]))
-        ctx.shapes = [t.shape for t in rest]
-        return tuple(map(torch.from_numpy, [rollout.outputs, *rollout.end()]))
+        x, *others = arrays([xs, *rest])
+        count = len(layout.places)
+        ctx.rollout = RolloutAlone(layout, layout.machine(others[count:], x.dtype), x)
+        outputs, end = ctx.rollout.forward(others[:count])
+        ctx.outputs, ctx.shapes = outputs, [t.shape for t in rest[count:]]
+        return tuple(map(torch.from_numpy, [outputs, *end]))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, doutputs: Tensor | None, *dend: Tensor | None) -> Any:
-        rollout: _Rollout = ctx.rollout
-        layout = rollout.layout
-        if doutputs is None:
-            doutputs = torch.zeros(rollout.outputs.shape, dtype=torch.from_numpy(rollout.v).dtype)
+        rollout: RolloutAlone = ctx.rollout
+        sinks = [np.zeros(shape, rollout.xs.dtype) for shape in ctx.shapes]
         dout, *dend_ = arrays([doutputs, *dend])
-        dxs, dstart, dz = rollout.backward(dout, dend_)
-        shapes = ctx.shapes[len(layout.places) :]
-        sinks = [np.zeros(shape, dz.dtype) for shape in shapes]
-        layout.layer_gradients(rows(dz), rows(rollout.v[: rollout.steps]), sinks, parallel=True)
+        if dout is None:
+            dout = np.zeros_like(ctx.outputs)
+        dxs = np.empty_like(rollout.xs)
+        places = rollout.backward(ctx.outputs, dout, dend_, sinks, dxs)
         # Copies: the block is the rollout's, and a second backward pass would write over it.
-        found = [dxs.copy(), *(place.copy() for place in dstart), *sinks]
+        found = [dxs, *(place.copy() for place in places), *sinks]
         return None, *map(torch.from_numpy, found)

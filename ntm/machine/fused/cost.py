@@ -1,8 +1,8 @@
 """A training step's cost and all its gradients, without a graph.
 
 Autograd takes as long to note and to walk the dozen operations around one sequence as the
-kernels take to compute it. So where the model is a fused machine with a linear readout and the
-cost is the tasks' cross-entropy, the chain is written out here.
+kernels take to compute it. So where the model is a fused core with a linear readout and the cost
+is the tasks' cross-entropy of bits, the chain is written out here.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ntm.machine.cell import NTMCell
+from ntm.machine.fused.alone import RolloutAlone
 from ntm.machine.fused.controllers import Array
 from ntm.machine.fused.jit import kernel as compiled
 from ntm.machine.fused.kernel import GROUP, Machine
 from ntm.machine.fused.math import exp, larger, log1p
-from ntm.machine.fused.plan import add_gradient, plan_of
+from ntm.machine.fused.plan import Layout, Plan, add_gradient, plan_of
 from ntm.machine.fused.products import add_dots, add_product, at
 from ntm.machine.fused.sequence import Rollout, arrays, rows
 from ntm.machine.fused.threads import run, shares
 
 if TYPE_CHECKING:
-    from ntm.machine.cell import NTMCell
+    from controllers.base import Core
     from ntm.machine.model import Model
 
 
@@ -37,20 +39,28 @@ class Learner:
     """
 
     def __init__(self, model: Model) -> None:
-        self.cell = cell = cast("NTMCell", model.core)
-        self.plan = plan = plan_of(cell)
+        self.core = core = cast("Core", model.core)
+        first = core.initial_state(1)
+        learned: list[Tensor | None] = []
+        self.plan: Plan | Layout
+        if isinstance(core, NTMCell):
+            self.plan = plan_of(core)
+            learned = [core.M0, None]
+            start = [*first[:3], *self.plan.flatten(first.controller)]
+        else:
+            self.plan = Layout(core, core.input_size, 0)
+            start = self.plan.flatten(first)
+        learned += self.plan.starts()
         readout = [model.readout.weight, model.readout.bias]
-        self.parameters, self.readout = arrays(plan.parameters()), arrays(readout)
-        self.packed = np.empty(plan.weights_size, self.readout[0].dtype)
-        first = cell.initial_state(1)
-        self.first = arrays([*first[:3], *plan.flatten(first.controller)])
-        #: For each thread, where it adds its gradients: of the readout, the cell, the start.
-        self.sinks: list[list[Array]] = [[]]
-        #: Which of the first state's parts are learned: all but the weights, and M0 where it is.
-        learned = [cell.M0, None, *plan.starts()]
+        own = self.plan.parameters()
+        self.parameters, self.readout = arrays(own), arrays(readout)
+        self.packed = np.empty(self.plan.weights_size, self.readout[0].dtype)
+        self.first = arrays(start)
+        #: Which of the first state's parts are learned.
         self.learned = [part is not None for part in learned]
-        starts = [part for part in learned if part is not None]
-        for parameter in [*readout, *plan.parameters(), *starts]:
+        #: For each thread, where it adds its gradients: of the readout, the core, the start.
+        self.sinks: list[list[Array]] = [[]]
+        for parameter in [*readout, *own, *(part for part in learned if part is not None)]:
             assert parameter.grad is not None
             assert parameter.grad.is_contiguous()
             self.sinks[0].append(parameter.grad.numpy())
@@ -62,7 +72,7 @@ class Learner:
         [B] its cost, the cross-entropy of its scored outputs in nats, and how many of them are
         on the wrong side of one half.
         """
-        machine = self.plan.machine(self.parameters, self.packed)
+        machine = self.plan.machine(self.parameters, self.packed.dtype, self.packed)
         episode = arrays([inputs, targets, mask])
         B = inputs.shape[1]
         found = np.zeros((2, B), self.packed.dtype)
@@ -88,9 +98,8 @@ class Learner:
         for g0 in range(b0, b1, GROUP):
             g1 = min(g0 + GROUP, b1)
             xs, ys, mask = (np.ascontiguousarray(array[:, g0:g1]) for array in episode)
-            cell = self.cell
-            rollout = Rollout(self.plan, machine, xs, cell.slots, cell.limit, parallel=False)
-            outputs, _ = rollout.forward(self.first, cell.segment, wants_end=False)
+            rollout = self._rollout(machine, xs)
+            outputs, _ = rollout.forward(self.first, wants_end=False)
             dlogits, doutputs = np.empty_like(ys), np.empty_like(outputs)
             share = xs.dtype.type(1 / B)
             readout, bias = self.readout
@@ -102,6 +111,14 @@ class Learner:
             for sink, place in zip(sinks[count:], learned, strict=True):
                 sink += place.sum(axis=0)
             rollout.close()
+
+    def _rollout(self, machine: Machine, xs: Array) -> Rollout | RolloutAlone:
+        if isinstance(self.plan, Plan):
+            cell = cast("NTMCell", self.core)
+            return Rollout(
+                self.plan, machine, xs, cell.slots, cell.limit, cell.segment, parallel=False
+            )
+        return RolloutAlone(self.plan, machine, xs, parallel=False)
 
 
 @compiled

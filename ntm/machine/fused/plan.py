@@ -149,6 +149,13 @@ class Layout:
                 biases.append(b)
         return packed, biases[0] if len(biases) == 1 else np.concatenate(biases)
 
+    def machine(
+        self, parameters: Sequence[Array], dtype: Any, packed: Array | None = None
+    ) -> Machine:
+        """The parameters as the kernels want them; ``packed`` takes the turned matrices."""
+        none = np.empty(0, dtype)
+        return Machine(self.table, *self.pack(parameters, dtype, packed), none.reshape(0, 0), none)
+
     def layer_gradients(
         self, z: Array, v: Array, sinks: Sequence[Array], *, parallel: bool
     ) -> None:
@@ -221,10 +228,12 @@ class Plan(Layout):
         """The first reads [R, W], then those of the controller."""
         return [self.r0, *super().starts()]
 
-    def machine(self, parameters: Sequence[Array], packed: Array | None = None) -> Machine:
-        """The parameters as the kernels want them; ``packed`` takes the turned matrices."""
+    def machine(
+        self, parameters: Sequence[Array], dtype: Any, packed: Array | None = None
+    ) -> Machine:
+        """As :meth:`Layout.machine`, with the interface."""
         weight, bias, *rest = parameters
-        return Machine(self.table, *self.pack(rest, weight.dtype, packed), weight, bias)
+        return Machine(self.table, *self.pack(rest, dtype, packed), weight, bias)
 
     def gradients(
         self, z: Array, v: Array, interface: Array, outputs: Array, sinks: Sequence[Array],

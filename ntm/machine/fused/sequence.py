@@ -46,7 +46,7 @@ def unroll(
     else:
         with torch.no_grad():
             x, *others = arrays([xs, *start, *parameters])
-            machine = plan.machine(others[len(start) :])
+            machine = plan.machine(others[len(start) :], x.dtype)
             rollout = Rollout(plan, machine, x, state.memory.shape[1])
             found, last = rollout.infer(others[: len(start)])
             outputs, *end = map(torch.from_numpy, [found, *last])
@@ -64,7 +64,7 @@ class Rollout:
 
     def __init__(
         self, plan: Plan, machine: Machine, xs: Array, slots: int,
-        limit: float | None = None, parallel: bool = True,
+        limit: float | None = None, segment: int | None = None, parallel: bool = True,
     ) -> None:  # fmt: skip
         self.plan, self.machine, self.xs, self.slots = plan, machine, xs, slots
         self.steps, self.batch = xs.shape[:2]
@@ -73,6 +73,7 @@ class Rollout:
         tiny = np.finfo(xs.dtype).tiny
         #: As in addressing.py: the shortest vector with a direction, the smallest logarithm.
         self.sizes = (plan.read_heads, plan.shifts, xs.dtype.type(tiny**0.25), tiny)
+        self.segment = min(segment or self.steps, self.steps)
         #: Of derivatives by the weights, at every step.
         self.limit = xs.dtype.type(np.inf if limit is None else limit)
 
@@ -83,14 +84,12 @@ class Rollout:
         self.close()
         return outputs, end
 
-    def forward(
-        self, start: Sequence[Array], segment: int | None, wants_end: bool = True
-    ) -> tuple[Array, list[Array]]:
+    def forward(self, start: Sequence[Array], wants_end: bool = True) -> tuple[Array, list[Array]]:
         """Outputs and, if wanted, the last state; keeps what :meth:`backward` needs.
 
         That is the whole history, or with ``segment`` the states between segments.
         """
-        self.start, self.segment = start, min(segment or self.steps, self.steps)
+        self.start = start
         outputs = self._new_outputs()
         self.between: list[Sequence[Array]] = []
         if self.segment == self.steps:
@@ -221,8 +220,9 @@ class _Unroll(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.states = states = 3 + len(plan.places)
         x, *others = arrays([xs, *rest])
-        ctx.rollout = Rollout(plan, plan.machine(others[states:]), x, rest[0].shape[1], limit)
-        out, end_ = ctx.rollout.forward(others[:states], segment)
+        machine = plan.machine(others[states:], x.dtype)
+        ctx.rollout = Rollout(plan, machine, x, rest[0].shape[1], limit, segment)
+        out, end_ = ctx.rollout.forward(others[:states])
         outputs, *end = map(torch.from_numpy, [out, *end_])
         ctx.save_for_backward(xs, outputs, *rest)
         return outputs, *end
