@@ -64,6 +64,11 @@ class Task(ABC):
     symbols: ClassVar[str] = ""
 
     @property
+    def score(self) -> str:
+        """What its bits less ``floor`` are, for axes."""
+        return self.unit if self.bound == "0" else f"{self.unit}, above {self.bound}"
+
+    @property
     @abstractmethod
     def input_size(self) -> int:
         """I: channels of the input."""

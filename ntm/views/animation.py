@@ -89,7 +89,7 @@ def _animate(trace: Trace, title: str) -> FuncAnimation:
 
 
 @matplotlib.rc_context(STYLE)
-def _learn(traces: Mapping[int, Trace], curve: Curve, title: str) -> FuncAnimation:
+def _learn(traces: Mapping[int, Trace], curve: Curve, title: str, score: str) -> FuncAnimation:
     """The same episode after more and more sequences of training, a frame for each.
 
     Target and output, and of a machine the weights of its first heads; below them the validation
@@ -127,7 +127,7 @@ def _learn(traces: Mapping[int, Trace], curve: Curve, title: str) -> FuncAnimati
     below.set_xlim(0, curve.x[-1])
     below.set_xlabel("sequences seen")
     below.set_ylabel("bits")
-    below.set_title("Validation, above the best possible")
+    below.set_title(f"Validation: {score}")
     below.grid(axis="y", color=PALE)
     below.spines[["top", "right"]].set_visible(False)
     place = below.axvline(0, color=WRONG, linewidth=2)
@@ -156,9 +156,14 @@ def write(trace: Trace, title: str, path: Path) -> None:
     _save(_animate(trace, title), path, 4)
 
 
-def write_learning(traces: Mapping[int, Trace], curve: Curve, title: str, path: Path) -> None:
-    """Writes learning as a GIF. traces: the same episode, by the sequences seen in training."""
-    _save(_learn(traces, curve, title), path, 3)
+def write_learning(
+    traces: Mapping[int, Trace], curve: Curve, title: str, score: str, path: Path
+) -> None:
+    """Writes learning as a GIF. traces: the same episode, by the sequences seen in training.
+
+    score: what the bits of the curve are, in words.
+    """
+    _save(_learn(traces, curve, title, score), path, 3)
 
 
 def _save(animation: FuncAnimation, path: Path, frames_per_second: int) -> None:

@@ -432,8 +432,7 @@ def _steps(task: str, label: str, groups: Sequence[Group]) -> list[Picture]:
 
 def ylabel(groups: Sequence[Group]) -> str:
     """What the bits of these groups are, in words."""
-    task = groups[0].results[0].config.task
-    return task.unit if task.bound == "0" else f"{task.unit}, above {task.bound}"
+    return groups[0].results[0].config.task.score
 
 
 def _conditions(task: str, n: int, group: Group) -> list[Picture]:

@@ -37,7 +37,7 @@ def test_learning_has_a_frame_for_each_moment_and_stays_on_the_last(
     trace = trace_of(memory)
     traces = {n: replace(trace, outputs=np.full_like(trace.outputs, n / 40)) for n in (0, 20, 40)}
     curve = Curve(np.array([10.0, 20.0, 40.0]), np.array([9.0, 2.0, 0.0]))
-    write_learning(traces, curve, "copy", tmp_path / "learning.gif")
+    write_learning(traces, curve, "copy", "bits per sequence", tmp_path / "learning.gif")
     with Image.open(tmp_path / "learning.gif") as picture:
         assert picture.n_frames == 3  # type: ignore[attr-defined]
         times = []
