@@ -54,10 +54,14 @@ class Learner:
         readout = [model.readout.weight, model.readout.bias]
         own = self.plan.parameters()
         self.parameters, self.readout = arrays(own), arrays(readout)
-        self.packed = np.empty(self.plan.weights_size, self.readout[0].dtype)
+        self.dtype = self.readout[0].dtype
+        #: The turned matrices, once they are.
+        self.packed: Array | None = None
         self.first = arrays(start)
         #: Which of the first state's parts are learned.
         self.learned = [part is not None for part in learned]
+        #: Whether there is anything to learn but the readout.
+        self.trains = bool(own) or any(self.learned)
         #: For each thread, where it adds its gradients: of the readout, the core, the start.
         self.sinks: list[list[Array]] = [[]]
         for parameter in [*readout, *own, *(part for part in learned if part is not None)]:
@@ -72,10 +76,11 @@ class Learner:
         [B] its cost, the cross-entropy of its scored outputs in nats, and how many of them are
         on the wrong side of one half.
         """
-        machine = self.plan.machine(self.parameters, self.packed.dtype, self.packed)
+        machine = self.plan.machine(self.parameters, self.dtype, self.packed)
+        self.packed = machine.weights
         episode = arrays([inputs, targets, mask])
         B = inputs.shape[1]
-        found = np.zeros((2, B), self.packed.dtype)
+        found = np.zeros((2, B), self.dtype)
         used = len(shares(B))
         while len(self.sinks) < used:
             self.sinks.append([np.empty_like(sink) for sink in self.sinks[0]])
@@ -99,17 +104,21 @@ class Learner:
             g1 = min(g0 + GROUP, b1)
             xs, ys, mask = (np.ascontiguousarray(array[:, g0:g1]) for array in episode)
             rollout = self._rollout(machine, xs)
-            outputs, _ = rollout.forward(self.first, wants_end=False)
+            if self.trains:
+                outputs, _ = rollout.forward(self.first, wants_end=False)
+            else:
+                outputs, _ = rollout.infer(self.first)
             dlogits, doutputs = np.empty_like(ys), np.empty_like(outputs)
             share = xs.dtype.type(1 / B)
             readout, bias = self.readout
             nats, wrong = found[:, g0:g1]
             cross_entropy(outputs, readout, bias, ys, mask, share, dlogits, doutputs, nats, wrong)
             add_gradient(rows(dlogits), 0, rows(outputs), 0, W, b, parallel=False)
-            places = rollout.backward(outputs, doutputs, (), sinks[:count])
-            learned = compress(places, self.learned)
-            for sink, place in zip(sinks[count:], learned, strict=True):
-                sink += place.sum(axis=0)
+            if self.trains:
+                places = rollout.backward(outputs, doutputs, (), sinks[:count])
+                learned = compress(places, self.learned)
+                for sink, place in zip(sinks[count:], learned, strict=True):
+                    sink += place.sum(axis=0)
             rollout.close()
 
     def _rollout(self, machine: Machine, xs: Array) -> Rollout | RolloutAlone:

@@ -137,22 +137,25 @@ class Layout:
     ) -> tuple[Array, Array]:
         """All matrices turned, W^T [K, J] end to end, and all that is added.
 
-        ``packed`` takes the matrices.
+        ``packed`` holds the matrices of an earlier call, and takes those of this one. What is not
+        trained is not turned again.
         """
+        fresh = packed is None
         if packed is None:
             packed = np.empty(self.weights_size, dtype)
         biases = []
         for kind, rows, own in self._shared_out(parameters):
             for row, (W, b) in zip(rows, kind.pack(own), strict=True):
                 J, K = W.shape
-                k.transpose(W, packed[row[k.WEIGHT] : row[k.WEIGHT] + J * K].reshape(K, J))
+                if fresh or own:
+                    k.transpose(W, packed[row[k.WEIGHT] : row[k.WEIGHT] + J * K].reshape(K, J))
                 biases.append(b)
         return packed, biases[0] if len(biases) == 1 else np.concatenate(biases)
 
     def machine(
         self, parameters: Sequence[Array], dtype: Any, packed: Array | None = None
     ) -> Machine:
-        """The parameters as the kernels want them; ``packed`` takes the turned matrices."""
+        """The parameters as the kernels want them; ``packed`` as in :meth:`pack`."""
         none = np.empty(0, dtype)
         return Machine(self.table, *self.pack(parameters, dtype, packed), none.reshape(0, 0), none)
 
