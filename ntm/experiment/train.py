@@ -188,6 +188,7 @@ def differentiation(
     gradient = parameters.grad
     assert gradient is not None
     learner = None
+    # A core with the loss on bits is compiled in; what reads the whole input first is no core.
     if uses_fused(model) and isinstance(model.core, Core) and loss is BITS:
         from ntm.machine.fused import Learner  # imports Numba
 

@@ -35,6 +35,7 @@ def alone(case: Case, outputs: int) -> tuple[Model, Tensor, Tensor, Tensor]:
     g = torch.Generator().manual_seed(2)
     model = Model(build_controller(config_of(case), case.I, g), outputs, g).to(case.dtype)
     for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.5, generator=g)  # learned first states are 0 otherwise
         p.grad = torch.zeros_like(p)
     return model, xs, ys, mask
 
@@ -88,8 +89,14 @@ def test_without_a_memory(
 
 def check(model: Model, *episode: Tensor) -> None:
     """The fused cost, errors and gradients are autograd's, and gradients add up."""
-    nats, wrong, gradients = by_autograd(model, *episode)
     learner = Learner(model)
+    learner(*episode)
+    with torch.no_grad():
+        for p in model.parameters():  # a learner sees that they have changed
+            p.mul_(0.9)
+            assert p.grad is not None
+            p.grad.zero_()
+    nats, wrong, gradients = by_autograd(model, *episode)
     for times in (1, 2):
         found = learner(*episode)
         torch.testing.assert_close(found[0], nats, rtol=1e-12, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Whole sequences of a controller without a memory, for the units that torch has no kernel of."""
+"""Whole sequences of a controller without a memory: a baseline on the fused engine."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ class RolloutAlone:
         """The derivatives by the first state, [B, n] each; None in ``dend`` stands for 0.
 
         Those by the parameters are added to ``sinks``, those by the inputs written to ``dxs``.
+        ``outputs`` are what a machine asks for here, and not needed.
         """
         dx, dz, dh, dc, dv = self.derivatives
         dh.fill(0)

@@ -34,6 +34,7 @@ class Learner:
     """Costs and gradients of one model, whose parameters each have a ``.grad``.
 
     It looks up once where parameters and gradients lie, so it serves as long as they stay there.
+    What is not trained, a reservoir, is taken as the first call finds it.
     A thread takes its samples all the way, a group at a time: the history of a group is still in
     the cache when its backward pass wants it.
     """
@@ -42,7 +43,7 @@ class Learner:
         self.core = core = cast("Core", model.core)
         first = core.initial_state(1)
         learned: list[Tensor | None] = []
-        self.plan: Plan | Layout
+        self.plan: Layout
         if isinstance(core, NTMCell):
             self.plan = plan_of(core)
             learned = [core.M0, None]
@@ -55,7 +56,7 @@ class Learner:
         own = self.plan.parameters()
         self.parameters, self.readout = arrays(own), arrays(readout)
         self.dtype = self.readout[0].dtype
-        #: The turned matrices, once they are.
+        #: The matrices that the last call turned.
         self.packed: Array | None = None
         self.first = arrays(start)
         #: Which of the first state's parts are learned.
