@@ -409,7 +409,11 @@ def plot(
                   for n in moments}  # fmt: skip
         moving = directory.picture("learning", options).with_suffix(".gif")
         animation.write_learning(
-            traces, curve_of(validation), f"{config.task.kind}: {conditions}", task.score, moving
+            traces,
+            curve_of(validation),
+            f"{config.task.kind}: {conditions}",
+            task.axis_label,
+            moving,
         )
         written.append(moving)
     for path in written:

@@ -64,7 +64,7 @@ class Task(ABC):
     symbols: ClassVar[str] = ""
 
     @property
-    def score(self) -> str:
+    def axis_label(self) -> str:
         """What its bits less ``floor`` are, for axes."""
         return self.unit if self.bound == "0" else f"{self.unit}, above {self.bound}"
 

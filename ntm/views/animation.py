@@ -89,7 +89,7 @@ def _animate(trace: Trace, title: str) -> FuncAnimation:
 
 
 @matplotlib.rc_context(STYLE)
-def _learn(traces: Mapping[int, Trace], curve: Curve, title: str, score: str) -> FuncAnimation:
+def _learn(traces: Mapping[int, Trace], curve: Curve, title: str, label: str) -> FuncAnimation:
     """The same episode after more and more sequences of training, a frame for each.
 
     Target and output, and of a machine the weights of its first heads; below them the validation
@@ -127,7 +127,7 @@ def _learn(traces: Mapping[int, Trace], curve: Curve, title: str, score: str) ->
     below.set_xlim(0, curve.x[-1])
     below.set_xlabel("sequences seen")
     below.set_ylabel("bits")
-    below.set_title(f"Validation: {score}")
+    below.set_title(f"Validation: {label}")
     below.grid(axis="y", color=PALE)
     below.spines[["top", "right"]].set_visible(False)
     place = below.axvline(0, color=WRONG, linewidth=2)
@@ -157,13 +157,13 @@ def write(trace: Trace, title: str, path: Path) -> None:
 
 
 def write_learning(
-    traces: Mapping[int, Trace], curve: Curve, title: str, score: str, path: Path
+    traces: Mapping[int, Trace], curve: Curve, title: str, label: str, path: Path
 ) -> None:
     """Writes learning as a GIF. traces: the same episode, by the sequences seen in training.
 
-    score: what the bits of the curve are, in words.
+    label: what the bits of the curve are, in words.
     """
-    _save(_learn(traces, curve, title, score), path, 3)
+    _save(_learn(traces, curve, title, label), path, 3)
 
 
 def _save(animation: FuncAnimation, path: Path, frames_per_second: int) -> None:

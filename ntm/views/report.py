@@ -432,7 +432,7 @@ def _steps(task: str, label: str, groups: Sequence[Group]) -> list[Picture]:
 
 def ylabel(groups: Sequence[Group]) -> str:
     """What the bits of these groups are, in words."""
-    return groups[0].results[0].config.task.score
+    return groups[0].results[0].config.task.axis_label
 
 
 def _conditions(task: str, n: int, group: Group) -> list[Picture]:
