@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -181,18 +182,26 @@ def test_scrubbing_changes_the_picture_and_what_is_said(
 
 def test_it_plays_and_pauses(browser: sync_api.Browser, pages: dict[str, Path]) -> None:
     page = Opened(browser, pages["small"], 1280).page
-    page.locator("#speed").select_option("60")
+    page.clock.install(time=datetime(2014, 10, 20))
+    page.clock.pause_at(datetime(2014, 10, 21))  # time is now the test's: load changes nothing
+    page.locator("#speed").select_option("20")
     page.locator("h1").click()
     page.keyboard.press("Space")
     assert page.locator("#play").inner_text() == "Pause"
-    sync_api.expect(page.locator("#at")).to_have_text("step 8 of 8, answering")
-    sync_api.expect(page.locator("#play")).to_have_text("Play")  # it stops at the end
+    page.clock.run_for(8 * 50)
+    assert page.locator("#at").inner_text() == "step 8 of 8, answering"
+    assert page.locator("#play").inner_text() == "Pause"
+    page.clock.run_for(50)
+    assert page.locator("#play").inner_text() == "Play"  # it stops at the end
     page.locator("#speed").select_option("2")
     page.locator("h1").click()
     page.keyboard.press("Space")  # from the start again
-    sync_api.expect(page.locator("#at")).to_have_text("step 1 of 8")
+    page.clock.run_for(500)
+    assert page.locator("#at").inner_text() == "step 1 of 8"
     page.keyboard.press("Space")
     assert page.locator("#play").inner_text() == "Play"
+    page.clock.run_for(5000)
+    assert page.locator("#at").inner_text() == "step 1 of 8"
 
 
 def test_the_page_computes_the_memory_and_shows_values(
