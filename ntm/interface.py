@@ -56,11 +56,14 @@ class NTM(Model):
         write_heads: int = 1,
         shift_range: int = 1,
         first: Literal["constant", "learned"] = "constant",
+        read: Literal["after", "before"] = "after",
+        shared: bool = False,
+        erase_bias: float | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         memory = MemoryConfig(
             slots=slots, width=width, read_heads=read_heads, write_heads=write_heads,
-            shift_range=shift_range, first=first,
+            shift_range=shift_range, first=first, read=read, shared=shared, erase_bias=erase_bias,
         )  # fmt: skip
         if isinstance(controller, str):
             controller = configure(controller, size=hidden_size, layers=layers)

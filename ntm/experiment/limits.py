@@ -62,7 +62,8 @@ def estimate(
         "model.controller": copies * parameters + batch * kept * layers * S,
     }
     if memory is not None:
-        N, W, H = memory.slots, memory.width, memory.read_heads + memory.write_heads
+        N, W = memory.slots, memory.width
+        H = memory.read_heads + (0 if memory.shared else memory.write_heads)
         emitted = H * (W + 2 * memory.shift_range + 4)
         found["model.memory"] = (
             (batch * kept + 1) * (N * W + H * N + H * W) + S * emitted + S * H * W // 2

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
@@ -22,6 +22,10 @@ class MemoryConfig:
     first: what every episode finds in the memory. ``constant``, 1e-6 everywhere: then no parameter
         depends on the number of slots, and a trained machine runs with any. ``learned``, as in the
         paper: rows of its own for every slot, by which content can find it before it was written.
+    read: what the read heads see of a step, the memory ``after`` its write, M_t, as in the paper's
+        notation, or ``before`` it, M_{t-1}.
+    shared: every head reads and writes, ``read_heads`` = ``write_heads`` of them, at one weighting.
+    erase_bias: what the erase gates' biases start at; without one near 0, like all others.
     """
 
     slots: int = Field(default=128, ge=1)
@@ -30,19 +34,34 @@ class MemoryConfig:
     write_heads: int = Field(default=1, ge=1)
     shift_range: int = Field(default=1, ge=0)
     first: Literal["constant", "learned"] = "constant"
+    read: Literal["after", "before"] = "after"
+    shared: bool = False
+    erase_bias: float | None = None
+
+    @model_validator(mode="after")
+    def _pairs(self) -> MemoryConfig:
+        if self.shared and self.read_heads != self.write_heads:
+            raise ValueError(
+                "shared: every head reads and writes, so there must be as many read_heads as "
+                f"write_heads: {self.read_heads} and {self.write_heads}"
+            )
+        return self
 
 
 class NTMState(NamedTuple):
     """Everything that the machine carries from one step to the next."""
 
     memory: Tensor  # [B, N, W]  M_t
-    weights: Tensor  # [B, H, N]  w_t, read heads first, then write heads
+    weights: Tensor  # [B, H, N]  w_t, read heads first, then write heads; shared ones once
     reads: Tensor  # [B, R, W]  r_t
     controller: State
 
 
 class Step(NamedTuple):
-    """One step of the machine with every intermediate. H = R + Q heads, reads first."""
+    """One step of the machine with every intermediate.
+
+    H = R + Q heads, reads first, or, where they are shared, H = R = Q.
+    """
 
     output: Tensor  # [B, output_size]
     state: NTMState
@@ -60,7 +79,8 @@ class NTMCell(Core):
 
     One step: the controller sees the input and what was read last; every head addresses the
     memory M_{t-1}; the write heads turn it into M_t; the read heads read M_t, as in the paper's
-    notation (equations 2-4). The output holds the controller's output and the new reads.
+    notation (equations 2-4), or M_{t-1}, where they are told to. The output holds the controller's
+    output and the new reads.
 
     The heads start focused on slot 0, and the first reads are learned. Where every slot starts as
     the constant 1e-6, no parameter depends on the number of slots, so that a trained machine runs
@@ -71,7 +91,10 @@ class NTMCell(Core):
         super().__init__()
         self.slots, self.width = memory.slots, memory.width
         self.read_heads, self.write_heads = memory.read_heads, memory.write_heads
-        self.heads = self.read_heads + self.write_heads
+        #: Among all heads, where the write heads begin.
+        self.writer = 0 if memory.shared else self.read_heads
+        self.heads = self.writer + self.write_heads
+        self.reads_before = memory.read == "before"
         self.shifts = 2 * memory.shift_range + 1
 
         R, Q, H, W, S = self.read_heads, self.write_heads, self.heads, self.width, self.shifts
@@ -81,6 +104,9 @@ class NTMCell(Core):
         #: All heads in one layer; the rows are, in this order: k a | e g | beta gamma | s.
         self.interface_sizes = [H * W, Q * W, Q * W, H, H, H, H * S]
         self.interface = linear(controller.output_size, sum(self.interface_sizes), generator)
+        if memory.erase_bias is not None:
+            _, _, e, *_ = self.interface.bias.detach().split(self.interface_sizes)
+            e.fill_(memory.erase_bias)
         self.r0 = nn.Parameter(torch.zeros(R, W))
         #: The learned first memory [N, W], or None.
         self.M0: nn.Parameter | None = None
@@ -131,9 +157,9 @@ class NTMCell(Core):
             limit = self.limit
             weights.register_hook(lambda gradient: gradient.clamp(-limit, limit))
 
-        R = self.read_heads
-        memory = write(state.memory, weights[:, R:], erase, add)
-        reads = read(memory, weights[:, :R])
+        memory = write(state.memory, weights[:, self.writer :], erase, add)
+        seen = state.memory if self.reads_before else memory
+        reads = read(seen, weights[:, : self.read_heads])
 
         output = torch.cat([h, reads.flatten(1)], dim=-1)
         new_state = NTMState(memory, weights, reads, controller)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ntm.errors import NTMError
 from ntm.files import write_file
-from ntm.machine.cell import NTMCell
+from ntm.machine.cell import NTMCell, Step
 from ntm.machine.model import Model
 from tasks.base import Episode
 from tasks.losses import Loss
@@ -37,7 +37,7 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class MachineTrace:
-    """What an NTM did at each step t. H = R + Q heads, read heads first."""
+    """What an NTM did at each step t. H = R + Q heads, read heads first; shared ones are twice."""
 
     memory: Array  # [T, N, W] M_t, after the write of step t
     weights: Array  # [T, H, N] w_t
@@ -126,9 +126,20 @@ def record(model: Model, episode: Episode, loss: Loss, index: int = 0) -> Trace:
         step = model.core.step(x, state)
         state = step.state
         logits.append(model.readout(step.output))
-        rows.append((state.memory, state.weights, state.reads, *step[2:]))
+        rows.append(_row(step, shared=model.core.writer == 0))
     machine = MachineTrace(*(_array(torch.cat(column)) for column in zip(*rows, strict=True)))
     return _trace(one, torch.stack(logits), loss, machine)
+
+
+def _row(step: Step, *, shared: bool) -> tuple[Tensor, ...]:
+    """One step as :class:`MachineTrace` has it."""
+
+    def each(x: Tensor) -> Tensor:
+        return torch.cat([x, x], dim=1) if shared else x
+
+    s = step.state
+    heads = (each(x) for x in (step.key, step.beta, step.gate, step.shift, step.gamma))
+    return (s.memory, each(s.weights), s.reads, *heads, step.erase, step.add)
 
 
 def first_non_finite(trace: Trace) -> str | None:

@@ -33,6 +33,7 @@ def machine(
     shift_range: int = 2,
     controller: type[FeedForward | RNN | LSTM] = RNN,
     dtype: torch.dtype = torch.float64,
+    **memory: Any,
 ) -> NTMCell:
     g = generator(seed)
     config = MemoryConfig(
@@ -41,6 +42,7 @@ def machine(
         read_heads=heads[0],
         write_heads=heads[1],
         shift_range=shift_range,
+        **memory,
     )
     core = controller(inputs + heads[0] * width, size, g)
     return NTMCell(core, config, g).to(dtype)
@@ -64,8 +66,21 @@ def random_state(cell: NTMCell, batch: int, seed: int) -> NTMState:
 @pytest.mark.parametrize("shift_range", [0, 1, 2])
 def test_a_step_is_the_paper_in_plain_loops(heads: tuple[int, int], shift_range: int) -> None:
     """The controller sees the last reads; heads address M_{t-1}; M_t is written, then read."""
+    step_in_plain_loops(heads, shift_range, read="after", shared=False)
+
+
+@pytest.mark.parametrize("heads", [(1, 1), (3, 3)])
+@pytest.mark.parametrize(("read", "shared"), [("before", False), ("after", True), ("before", True)])
+def test_reads_before_the_write_and_shared_heads_in_plain_loops(
+    heads: tuple[int, int], read: str, shared: bool
+) -> None:
+    step_in_plain_loops(heads, shift_range=1, read=read, shared=shared)
+
+
+def step_in_plain_loops(heads: tuple[int, int], shift_range: int, read: str, shared: bool) -> None:
     B, (R, Q) = 7, heads
-    cell = machine(seed=1, heads=heads, shift_range=shift_range)
+    H = R if shared else R + Q
+    cell = machine(seed=1, heads=heads, shift_range=shift_range, read=read, shared=shared)
     with torch.no_grad():
         cell.interface.weight *= 3  # away from the flat middle of every nonlinearity
     state = random_state(cell, B, seed=2)
@@ -88,7 +103,7 @@ def test_a_step_is_the_paper_in_plain_loops(heads: tuple[int, int], shift_range:
         h = np.tanh(
             np.array([sum(U[i, j] * fed[j] for j in range(len(fed))) for i in range(11)]) + u
         )
-        emitted = oracle.emit(h, V, v, R, Q, W=5, S=2 * shift_range + 1)
+        emitted = oracle.emit(h, V, v, H - Q, Q, W=5, S=2 * shift_range + 1)
         for name, expected in emitted.items():
             np.testing.assert_allclose(got[name][b], expected, rtol=0, atol=1e-12, err_msg=name)
         w = np.array(
@@ -98,14 +113,15 @@ def test_a_step_is_the_paper_in_plain_loops(heads: tuple[int, int], shift_range:
                     weights[head],
                     *(emitted[name][head] for name in ("key", "beta", "gate", "shift", "gamma")),
                 )
-                for head in range(R + Q)
+                for head in range(H)
             ]
         )
-        written = oracle.write(memory, w[R:], emitted["erase"], emitted["add"])
-        read = np.array([oracle.read(written, w[r]) for r in range(R)])
-        for actual, expected in zip(new, (written, w, read, h), strict=True):
+        written = oracle.write(memory, w[H - Q :], emitted["erase"], emitted["add"])
+        source = memory if read == "before" else written
+        seen = np.array([oracle.read(source, w[r]) for r in range(R)])
+        for actual, expected in zip(new, (written, w, seen, h), strict=True):
             np.testing.assert_allclose(actual[b], expected, rtol=0, atol=1e-12)
-        output = np.concatenate([h, read.flatten()])
+        output = np.concatenate([h, seen.flatten()])
         np.testing.assert_allclose(got["output"][b], output, rtol=0, atol=1e-12)
 
 

@@ -43,6 +43,8 @@ class Case(NamedTuple):
     spread: float = 0.5  # of the parameters
     dtype: torch.dtype = torch.float64
     first: Literal["constant", "learned"] = "constant"
+    read: Literal["after", "before"] = "after"
+    shared: bool = False
     settings: tuple[tuple[str, Any], ...] = ()  # of the controller's kind
 
 
@@ -74,7 +76,7 @@ def make(case: Case, seed: int = 0) -> tuple[NTMCell, Tensor, list[Tensor]]:
     controller = build_controller(config_of(case), case.I + case.R * case.W, g)
     memory = MemoryConfig(
         slots=case.N, width=case.W, read_heads=case.R, write_heads=case.Q, shift_range=case.shift,
-        first=case.first,
+        first=case.first, read=case.read, shared=case.shared,
     )  # fmt: skip
     cell = NTMCell(controller, memory, g).double()
     with torch.no_grad():
@@ -214,6 +216,9 @@ def test_without_a_memory_and_without_a_sequence() -> None:
         Case(N=17, W=4, shift=1, B=1, T=1),
         Case(N=9, W=2, shift=4, B=19, T=4),  # more samples than a group, or than threads
         Case(N=37, W=21, R=5, Q=4, size=18, kind="feedforward"),
+        Case(N=13, W=5, R=2, Q=3, T=9, read="before"),
+        Case(N=13, W=5, T=9, shared=True, kind="feedforward"),
+        Case(N=9, W=7, R=3, Q=3, B=11, shared=True, read="before"),
     ],
     ids=str,
 )
@@ -230,9 +235,11 @@ def cases(draw: Any) -> Case:
         st.lists(st.integers(1, 22).filter(lambda n: n not in (N, W)), min_size=4, max_size=4,
                  unique=True)
     )  # fmt: skip
+    shared, R = draw(st.booleans()), draw(st.integers(1, 4))
     return Case(
         draw(st.sampled_from(KINDS)), draw(st.integers(1, 3)), draw(st.booleans()), T, B, I, size,
-        N, W, R=draw(st.integers(1, 4)), Q=draw(st.integers(1, 4)), shift=draw(st.integers(0, 4)),
+        N, W, R, Q=R if shared else draw(st.integers(1, 4)), shift=draw(st.integers(0, 4)),
+        read=draw(st.sampled_from(["after", "before"])), shared=shared,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 Memory is laid out [W, N] here, so that the inner loops run over slots and vectorise. Names as
 in ``addressing.py`` and ``memory.py``, which say the same for whole batches. A leading d marks
 the derivative of the loss with respect to what follows it. R read heads come before Q write
-heads, H = R + Q.
+heads, H = R + Q, unless they are shared, H = R = Q; ``writer`` is the first that writes.
 
 One row of the interface holds what the heads are told, as ``NTMCell.interface_sizes`` lays it
 out, k a | e g | beta gamma | s, and behind it the derivatives of beta and gamma with respect to
@@ -193,14 +193,14 @@ def address(
 
 
 @part
-def write(memory: Any, weights: Any, e: Any, R: Any, keep: Any, new: Any) -> None:
+def write(memory: Any, weights: Any, e: Any, writer: Any, keep: Any, new: Any) -> None:
     """Equations 3 and 4: all erases, then all adds. memory [W, N] -> new [W, N]."""
     W, N = memory.shape
     H = weights.shape[0]
-    Q = H - R
+    Q = H - writer
     one = memory.dtype.type(1)
     adds, erases = e[H * W : (H + Q) * W], e[(H + Q) * W : (H + 2 * Q) * W]
-    w = weights[R]
+    w = weights[writer]
     for j in range(W):
         old, row = memory[j], new[j]
         erase = erases[j]
@@ -212,11 +212,11 @@ def write(memory: Any, weights: Any, e: Any, R: Any, keep: Any, new: Any) -> Non
             for i in range(N):
                 row[i] = old[i] * (one - w[i] * erase)
             for q in range(1, Q):
-                wq, erase = weights[R + q], erases[q * W + j]
+                wq, erase = weights[writer + q], erases[q * W + j]
                 for i in range(row.shape[0]):
                     row[i] *= one - wq[i] * erase
     if Q > 1:
-        add_product(one, at(new, 0), N, at(adds, 0), 1, W, at(weights, R * N), N, W, Q, N)
+        add_product(one, at(new, 0), N, at(adds, 0), 1, W, at(weights, writer * N), N, W, Q, N)
 
 
 @part
@@ -238,20 +238,20 @@ def read_backward(dreads: Any, memory: Any, weights: Any, dmemory: Any, dweights
 
 @part
 def write_backward(
-    memory: Any, weights: Any, e: Any, R: Any, product: Any, keep: Any,
+    memory: Any, weights: Any, e: Any, writer: Any, product: Any, keep: Any,
     dmemory: Any, dweights: Any, de: Any,
 ) -> None:  # fmt: skip
     """``dmemory`` turns from the derivative by the new memory into that by the old one."""
     W, N = memory.shape
     H = weights.shape[0]
-    Q = H - R
+    Q = H - writer
     one = memory.dtype.type(1)
     a, b = H * W, (H + Q) * W
     de[a : b + Q * W] = 0
-    writers, dwriters = at(weights, R * N), at(dweights, R * N)
+    writers, dwriters = at(weights, writer * N), at(dweights, writer * N)
 
     if Q == 1:
-        w, dw = weights[R], dweights[R]
+        w, dw = weights[writer], dweights[writer]
         for j in range(W):
             old, dm, add, erase = memory[j], dmemory[j], e[a + j], e[b + j]
             dadd, derase = one - one, one - one
@@ -271,7 +271,8 @@ def write_backward(
         old, dm, p = memory[j], dmemory[j], product[j]
         keep[0] = one
         for q in range(Q):
-            w, erase, before, after = weights[R + q], e[b + q * W + j], keep[q], keep[q + 1]
+            w, erase = weights[writer + q], e[b + q * W + j]
+            before, after = keep[q], keep[q + 1]
             for i in range(after.shape[0]):  # of its own, or LLVM does not vectorise this
                 after[i] = before[i] * (one - w[i] * erase)
         for i in range(N):
@@ -280,7 +281,7 @@ def write_backward(
             dm[i] *= keep[Q, i]
         for done in range(Q):  # from the last to the first; counted up, so that it vectorises
             q = Q - 1 - done
-            w, dw, share = weights[R + q], dweights[R + q], keep[q]
+            w, dw, share = weights[writer + q], dweights[writer + q], keep[q]
             erase, total = e[b + q * W + j], one - one
             for i in range(share.shape[0]):
                 share[i] *= p[i]

@@ -172,13 +172,14 @@ def see(layers: Any, column: Any, values: Any, v: Any) -> None:
 @kernel
 def forward(
     machine: Any, xs: Any, states: Any, z: Any, steps: Any, outputs: Any, scratch: Any,
-    R: Any, S: Any, floor: Any, tiny: Any, mask: Any, b0: Any, b1: Any, thread: Any,
+    R: Any, writer: Any, before: Any, S: Any, floor: Any, tiny: Any, mask: Any,
+    b0: Any, b1: Any, thread: Any,
 ) -> None:  # fmt: skip
     """Outputs [T, B, C + R W], and in ``states`` and ``steps`` what the backward pass needs."""
     T, C = xs.shape[0], machine.interface.shape[1]
     E, row = machine.interface_bias.shape[0], steps.interface.shape[2]
     H, W = states.weights.shape[2], states.memory.shape[2]
-    Q = H - R
+    Q = H - writer
     first_gate = (H + 2 * Q) * W
     one = xs.dtype.type(1)
     for g0 in range(b0, b1, GROUP):
@@ -211,10 +212,8 @@ def forward(
                     scratch.keys[thread], scratch.padded[thread], steps.inverse[now, b],
                     steps.cosine[now, b], steps.content[now, b], steps.logs[now, b], weights,
                 )  # fmt: skip
-                # The reads see this step's write. To have them see the memory before it, read
-                # ``memory`` here, and in ``backward`` move read_backward behind write_backward.
-                write(memory, weights, e, R, scratch.keep[thread], new)
-                read(new, weights, R, reads)
+                write(memory, weights, e, writer, scratch.keep[thread], new)
+                read(memory if before else new, weights, R, reads)
                 see(machine.layers, IN_READS, reads, v_next[b])
         for b in range(g0, g1):
             memory, last = memory_at(states, T, mask >> 1, thread, b, g0), states.last[b]
@@ -296,7 +295,8 @@ def add(x: Any, y: Any) -> None:
 def backward(
     machine: Any, states: Any, z: Any, steps: Any, doutputs: Any, adjoint: Any,
     dxs: Any, dz: Any, dinterface: Any, scratch: Any,
-    R: Any, S: Any, floor: Any, tiny: Any, limit: Any, b0: Any, b1: Any, thread: Any,
+    R: Any, writer: Any, before: Any, S: Any, floor: Any, tiny: Any, limit: Any,
+    b0: Any, b1: Any, thread: Any,
 ) -> None:  # fmt: skip
     """Derivatives by xs, by z and by the interface, and through ``adjoint`` by the state.
 
@@ -305,7 +305,7 @@ def backward(
     T, C = doutputs.shape[0], machine.interface.shape[1]
     E = machine.interface_bias.shape[0]
     H, W = states.weights.shape[2], states.memory.shape[2]
-    Q = H - R
+    Q = H - writer
     first_gate = (H + 2 * Q) * W
     layers = machine.layers
     one = z.dtype.type(1)
@@ -322,18 +322,23 @@ def backward(
                     for u in range(t - t % EVERY, t):
                         write(
                             memory_at(states, u, -1, thread, b, g0), states.weights[u + 1, b],
-                            steps.interface[u, b], R, scratch.keep[thread],
+                            steps.interface[u, b], writer, scratch.keep[thread],
                             memory_at(states, u + 1, -1, thread, b, g0),
                         )  # fmt: skip
                 memory = memory_at(states, t, -1, thread, b, g0)
                 new = states.last[b] if done == 0 else memory_at(states, t + 1, -1, thread, b, g0)
                 weights = states.weights[t + 1, b]
                 add(doutputs[t, b, C:], dreads)
-                read_backward(dreads, new, weights, dmemory, dweights)
-                write_backward(
-                    memory, weights, e, R, scratch.memory[thread], scratch.keep[thread],
-                    dmemory, dweights, de,
-                )  # fmt: skip
+                # What was done last comes first. (A loop, so that each is compiled once.)
+                for turn in range(2):
+                    if turn == before:
+                        seen = memory if before else new
+                        read_backward(dreads, seen, weights, dmemory, dweights)
+                    if turn == 0:
+                        write_backward(
+                            memory, weights, e, writer, scratch.memory[thread],
+                            scratch.keep[thread], dmemory, dweights, de,
+                        )  # fmt: skip
                 for h in range(H):
                     clip(dweights[h], limit)
                 address_backward(

@@ -218,6 +218,7 @@ class Plan(Layout):
         super().__init__(cell.controller, cell.input_size, cell.read_heads * cell.width)
         self.read_heads, self.heads, self.shifts = cell.read_heads, cell.heads, cell.shifts
         self.write_heads, self.width = cell.write_heads, cell.width
+        self.writer, self.reads_before = cell.writer, cell.reads_before
         self.output_size = cell.output_size
         self.interface: nn.Linear = cell.interface
         self.r0 = cell.r0

@@ -72,7 +72,10 @@ class Rollout:
         self.lease: Lease | None = None
         tiny = np.finfo(xs.dtype).tiny
         #: As in addressing.py: the shortest vector with a direction, the smallest logarithm.
-        self.sizes = (plan.read_heads, plan.shifts, xs.dtype.type(tiny**0.25), tiny)
+        self.sizes = (
+            plan.read_heads, plan.writer, int(plan.reads_before), plan.shifts,
+            xs.dtype.type(tiny**0.25), tiny,
+        )  # fmt: skip
         self.segment = min(segment or self.steps, self.steps)
         #: Of derivatives by the weights, at every step.
         self.limit = xs.dtype.type(np.inf if limit is None else limit)
