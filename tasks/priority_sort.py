@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tasks.base import STRICT, Episode, Task, episode, random_bits
+from tasks.base import STRICT, Episode, Range, Task, draw, episode, random_bits
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -29,18 +29,20 @@ class PrioritySort(Task):
 
     width: bits in a vector.
     items: vectors shown, each with a priority uniform in [-1, 1].
-    sorted: how many of them are to be said, from the highest priority down.
+    sorted: how many of them are to be said, from the highest priority down; all, if they are fewer.
+    mixed: as in :class:`tasks.copy.Copy`.
     """
 
     kind: Literal["priority_sort"] = "priority_sort"
     width: int = Field(default=8, ge=1)
-    items: int = Field(default=20, ge=1)
+    items: Range = (20, 20)
     sorted: int = Field(default=16, ge=1)
+    mixed: bool = True
 
     @model_validator(mode="after")
     def _possible(self) -> PrioritySort:
-        if self.sorted > self.items:
-            raise ValueError(f"sorted: cannot be more than items: {self.sorted} of {self.items}")
+        if self.sorted > self.items[1]:
+            raise ValueError(f"sorted: cannot be more than items: {self.sorted} of {self.items[1]}")
         return self
 
     @property
@@ -53,25 +55,33 @@ class PrioritySort(Task):
 
     @property
     def steps(self) -> int:
-        return self.items + 1 + self.sorted
+        return self.items[1] + 1 + self.sorted
 
     @property
     def answers_last(self) -> bool:
         return True
 
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
-        K, W = self.items, self.width
-        vectors = random_bits(rng, K, batch, W)
+        items = draw(rng, self.items, batch, self.mixed)  # [B]
+        K, W, b = items.max(), self.width, np.arange(batch)
+        said = np.minimum(items, self.sorted)  # [B]
+        A = said.max()
+        present = np.arange(K)[:, None] < items  # [K, B]
+        vectors = random_bits(rng, K, batch, W) * present[..., None]
         priority = rng.uniform(-1, 1, size=(K, batch)).astype(np.float32)
-        order = np.argsort(-priority, axis=0, kind="stable")[: self.sorted]  # [sorted, B]
+        rank = np.where(present, -priority, np.inf)  # what is not there comes last
+        order = np.argsort(rank, axis=0, kind="stable")[:A]  # [A, B]
 
-        steps = K + 1 + self.sorted
+        steps = (items + said).max() + 1
         inputs = np.zeros((steps, batch, self.input_size), np.float32)
         inputs[:K, :, :W] = vectors
-        inputs[:K, :, W] = priority
-        inputs[K, :, W + 1] = 1
+        inputs[:K, :, W] = priority * present
+        inputs[items, b, W + 1] = 1
+        k = np.arange(A)[:, None]
+        place, kept = items + 1 + np.minimum(k, said - 1), k < said  # [A, B]
         targets = np.zeros((steps, batch, W), np.float32)
-        targets[K + 1 :] = vectors[order, np.arange(batch)]
         mask = np.zeros((steps, batch), np.float32)
-        mask[K + 1 :] = 1
-        return episode(inputs, targets, mask, items=np.full(batch, K))
+        answer = np.where(kept, order, order[said - 1, b])  # beyond the last, the last once more
+        targets[place, b] = vectors[answer, b]
+        mask[place, b] = 1
+        return episode(inputs, targets, mask, items=items)

@@ -97,7 +97,9 @@ def test_items_that_differ_in_one_bit_only_are_told_apart() -> None:
 
 
 def test_target_rows_are_input_rows_from_the_highest_priority_down() -> None:
-    task = PrioritySort(width=21, items=20, sorted=16)  # so wide that no two vectors are equal
+    task = PrioritySort(
+        width=21, items=(20, 20), sorted=16
+    )  # so wide that no two vectors are equal
     episode = task.sample(np.random.default_rng(6), 17)
     for b in range(17):
         vectors = episode.inputs[:20, b, :21].tolist()
@@ -128,7 +130,7 @@ def test_of_two_equal_priorities_the_first_shown_comes_first() -> None:
         def uniform(self, *args: Any, size: Any = None, **kwargs: Any) -> Any:
             return np.broadcast_to(np.where(np.arange(K) % 3 == 1, -0.25, 0.5)[:, None], size)
 
-    task = PrioritySort(width=31, items=K, sorted=K)
+    task = PrioritySort(width=31, items=(K, K), sorted=K)
     episode = task.sample(Ties(np.random.PCG64(8)), 3)
     order = [k for k in range(K) if k % 3 != 1] + [k for k in range(K) if k % 3 == 1]
     assert torch.equal(episode.targets[K + 1 :], episode.inputs[order, :, :31])

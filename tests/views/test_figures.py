@@ -19,7 +19,7 @@ from tasks.priority_sort import PrioritySort
 def traced(read_heads: int = 1, write_heads: int = 1) -> Trace:
     memory = MemoryConfig(slots=9, width=5, read_heads=read_heads, write_heads=write_heads)
     config = ModelConfig(controller=configure(kind="gru", size=6), memory=memory)
-    task = PrioritySort(width=3, items=7, sorted=4)
+    task = PrioritySort(width=3, items=(7, 7), sorted=4)
     model = build_model(config, task.input_size, 3, torch.Generator().manual_seed(5))
     return record(model, task.sample(np.random.default_rng(2), 1), task.loss)
 
