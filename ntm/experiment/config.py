@@ -123,6 +123,18 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class CurriculumConfig:
+    """Training begins with the settings ``task``, which grow to the task's own.
+
+    sequences: until then. Whole numbers grow linearly, of ranges the upper end does, and the lower
+        end stays where it begins until all is over.
+    """
+
+    sequences: int = Field(ge=1)
+    task: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainConfig:
     """How a model is trained. Everything is counted in sequences, whatever the batch.
 
@@ -138,6 +150,7 @@ class TrainConfig:
     ]
     clip: ClipConfig | None = None
     schedule: ScheduleConfig = ScheduleConfig()
+    curriculum: CurriculumConfig | None = None
     batch: int = Field(default=1, ge=1)
     sequences: int = Field(default=100_000, ge=1)  # the budget
     solved_bits: float = Field(default=0.1, ge=0)  # above the floor; 0 is never solved
@@ -214,6 +227,19 @@ class Config:
     @model_validator(mode="after")
     def _validation_fits(self) -> Config:
         with_settings(self.task, self.validation.task, "validation.task")
+        return self
+
+    @model_validator(mode="after")
+    def _curriculum_grows(self) -> Config:
+        if self.train.curriculum is None:
+            return self
+        where = "train.curriculum.task"
+        first = with_settings(self.task, self.train.curriculum.task, where)
+        for name in self.train.curriculum.task:
+            ends = getattr(first, name), getattr(self.task, name)
+            numbers = [n for end in ends for n in (end if isinstance(end, tuple) else [end])]
+            if any(type(n) is not int for n in numbers):
+                raise ValueError(f"{where}.{name}: only whole numbers and ranges can grow")
         return self
 
     @property

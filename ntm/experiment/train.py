@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from controllers.base import Core
 from ntm.errors import NotFiniteError, NTMError
 from ntm.experiment.config import AdamConfig, ClipConfig, Config, RidgeConfig, RMSpropConfig
+from ntm.experiment.curriculum import task_at
 from ntm.experiment.episodes import draw
 from ntm.experiment.evaluate import evaluate
 from ntm.experiment.models import load_weights, new_model
@@ -100,7 +101,7 @@ def train(
             group["lr"] = step_size(config, progress)
 
         generator = rng.bit_generator.state
-        episode = draw(task, rng, settings.batch).to(device)
+        episode = draw(task_at(config, progress.sequences), rng, settings.batch).to(device)
         cost = differentiate(episode)
         norm = torch.linalg.vector_norm(gradient)
         total, norm_value = cost.nats.sum().item(), norm.item()
