@@ -100,13 +100,13 @@ class ClipConfig:
 class ScheduleConfig:
     """The step size: a linear warm-up, then constant, or falling to ``final``.
 
-    linear and cosine fall over the budget. A cooldown waits for the task to be understood: once
-    validation is less than ``below`` bits above the floor, the step size falls linearly over
-    ``over`` sequences, and then the run ends, if some validation was below ``solved_bits``; if none
-    was, the step size returns.
+    linear, cosine and exponential fall over the budget. A cooldown waits for the task to be
+    understood: once validation is less than ``below`` bits above the floor, the step size falls
+    linearly over ``over`` sequences, and then the run ends, if some validation was below
+    ``solved_bits``; if none was, the step size returns.
     """
 
-    kind: Literal["constant", "linear", "cosine", "cooldown"] = "constant"
+    kind: Literal["constant", "linear", "cosine", "exponential", "cooldown"] = "constant"
     warmup: int = Field(default=0, ge=0)  # sequences
     final: float = Field(default=0.0, ge=0, le=1)  # as a share of lr
     below: Positive | None = None  # bits
@@ -119,6 +119,8 @@ class ScheduleConfig:
             if given != (self.kind == "cooldown"):
                 word = "belongs to" if given else "is missing for"
                 raise ValueError(f"{name}: {word} the kind cooldown")
+        if self.kind == "exponential" and not self.final:
+            raise ValueError("final: an exponential never comes to 0: should be more, such as 0.01")
         return self
 
 

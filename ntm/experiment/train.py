@@ -237,6 +237,8 @@ def step_size(config: Config, progress: Progress) -> float:
         left = max(0.0, 1 - (sequences - progress.cooling) / schedule.over)
     else:
         left = 1 - (sequences - schedule.warmup) / max(1, config.train.sequences - schedule.warmup)
+    if schedule.kind == "exponential":
+        return lr * math.pow(schedule.final, 1 - left)
     share = (1 - math.cos(math.pi * left)) / 2 if schedule.kind == "cosine" else left
     return lr * (schedule.final + (1 - schedule.final) * share)
 

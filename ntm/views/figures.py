@@ -351,34 +351,88 @@ def sort_locations(machine: MachineTrace, priority: Array) -> SortLocations:
     return SortLocations(head, fitted, r_squared)
 
 
+class SortSelection(NamedTuple):
+    """Whether a machine reads, in order of priority, the very slots that it wrote."""
+
+    writer: int  # of the write heads
+    reader: int  # of the read heads
+    lag: int  # steps between a read and the answer that it is for: 0, or 1
+    share: float  # of the answers whose slot was read
+
+
+def sort_selection(machine: MachineTrace, priority: Array, answer: Array) -> SortSelection:
+    """The heads that come closest to it; priority [K], answer: the steps that are scored."""
+    reads = machine.reads.shape[1]
+    places = machine.weights.argmax(-1)  # [T, H]
+    written = places[: len(priority), reads:]  # [K, Q]
+    alone = (written[:, None] == written).sum(axis=0) == 1  # no other vector is there
+    order = np.argsort(-priority, kind="stable")[: len(answer)]
+    found = [
+        SortSelection(
+            q, r, lag,
+            float((alone[order, q] & (places[answer - lag, r] == written[order, q])).mean()),
+        )
+        for q in range(written.shape[1])
+        for r in range(reads)
+        for lag in (0, 1)
+    ]  # fmt: skip
+    return max(found, key=lambda selection: selection.share)
+
+
 @matplotlib.rc_context(STYLE)
 def sort_use(trace: Trace, title: str) -> Figure:
-    """Figure 17: locations that a linear function of priority gives; those written; those read."""
+    """Figure 17: how a machine sorts.
+
+    By location, as the paper's: those that a linear function of priority gives; those written;
+    those read. Or by content, where that explains more: a slot for each vector; those of the
+    vectors in order of priority; those read.
+    """
     machine = trace.machine
     assert machine is not None
     reads, shown = machine.reads.shape[1], int(np.argmax(trace.mask)) - 1
-    found = sort_locations(machine, trace.inputs[:shown, trace.targets.shape[1]])
+    priority, answer = trace.inputs[:shown, trace.targets.shape[1]], np.flatnonzero(trace.mask)
+    linear = sort_locations(machine, priority)
+    selection = sort_selection(machine, priority, answer)
     slots = slots_in_use(machine.weights)
     weights = machine.weights[:, :, slots]
-    answer = np.flatnonzero(trace.mask)
-    order = np.arange(len(answer))
-    places = weights[answer, :reads].argmax(-1)  # [sorted, R]
-    walks = [
-        abs(float(np.corrcoef(order, at)[0, 1])) if np.ptp(at) and len(at) > 1 else 0.0
-        for at in places.T
-    ]
-    reader = int(np.argmax(walks))
-    guess = np.zeros((shown, len(slots)))
-    nearest = np.clip(np.rint(found.fitted), 0, len(slots) - 1).astype(int)
-    guess[np.arange(shown), nearest] = 1
+    order = np.argsort(-priority, kind="stable")[: len(answer)]
+    by_content = selection.share > linear.r_squared
+    if by_content:
+        writer, reader, lag = selection.writer, selection.reader, selection.lag
+        guess = np.zeros((len(answer), len(slots)))
+        places = weights[order, reads + writer].argmax(-1)
+        guess[np.arange(len(answer)), places] = 1
+    else:
+        writer, lag = linear.head, 0
+        guess = np.zeros((shown, len(slots)))
+        nearest = np.clip(np.rint(linear.fitted), 0, len(slots) - 1).astype(int)
+        guess[np.arange(shown), nearest] = 1
+        places = weights[answer, :reads].argmax(-1)  # [A, R]
+        walks = [
+            abs(float(np.corrcoef(np.arange(len(at)), at)[0, 1]))
+            if np.ptp(at) and len(at) > 1
+            else 0.0
+            for at in places.T
+        ]
+        reader = int(np.argmax(walks))
+    wrote, read = "Write weightings", "Read weightings"
+    heads = machine.weights.shape[1]
+    if heads > 2:
+        wrote += f", head {writer + 1} of {heads - reads}"
+        read += f", head {reader + 1} of {reads}"
+    written = (wrote, weights[:shown, reads + writer])
+    was_read = (read, weights[answer - lag, reader])
+    if by_content:
+        agreed = f"{round(selection.share * len(answer))} of {len(answer)} are read"
+        panels = [written, (f"Slots of the highest priorities: {agreed}", guess), was_read]
+    else:
+        explained = f"R\N{SUPERSCRIPT TWO} {linear.r_squared:.2f}"
+        panels = [
+            (f"Hypothesised: linear in the priority, {explained}", guess), written, was_read,
+        ]  # fmt: skip
 
     figure = Figure(figsize=(12.5, 4.8), layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
-    panels = [
-        ("Hypothesised locations", guess),
-        ("Write weightings", weights[:shown, reads + found.head]),
-        ("Read weightings", weights[answer, reader]),
-    ]
     for axes, (name, values) in zip(figure.subplots(1, 3, sharey=True), panels, strict=True):
         _show(axes, values, "Greys_r", (0, max(0.05, float(values.max()))))
         axes.set_title(name)
@@ -386,12 +440,6 @@ def sort_use(trace: Trace, title: str) -> Figure:
         axes.set_yticks([])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.axes[0].set_ylabel("location")
-    explained = f"R\N{SUPERSCRIPT TWO} {found.r_squared:.2f}"
-    figure.axes[0].set_title(f"Hypothesised: linear in the priority, {explained}")
-    heads = machine.weights.shape[1]
-    if heads > 2:
-        figure.axes[1].set_title(f"Write weightings, head {found.head + 1} of {heads - reads}")
-        figure.axes[2].set_title(f"Read weightings, head {reader + 1} of {reads}")
     return figure
 
 

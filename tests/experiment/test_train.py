@@ -441,7 +441,10 @@ def test_a_gradient_that_overflows_once_is_left_out(
 # Parts
 
 
-@pytest.mark.parametrize(("kind", "half"), [("constant", 1.0), ("linear", 0.55), ("cosine", 0.55)])
+@pytest.mark.parametrize(
+    ("kind", "half"),
+    [("constant", 1.0), ("linear", 0.55), ("cosine", 0.55), ("exponential", 0.1**0.5)],
+)
 def test_the_step_size_warms_up_and_decays(kind: str, half: float) -> None:
     config = small_config(
         train={
@@ -534,9 +537,10 @@ def test_a_cooldown_that_has_ended_is_over_when_the_run_is_resumed(
         ({"kind": "cooldown", "over": 5}, "schedule.below: is missing for the kind cooldown"),
         ({"kind": "cooldown", "below": 5}, "schedule.over: is missing for the kind cooldown"),
         ({"kind": "linear", "over": 5}, "schedule.over: belongs to the kind cooldown"),
+        ({"kind": "exponential"}, "schedule.final: an exponential never comes to 0"),
     ],
 )
-def test_a_cooldown_says_when_and_how_long(schedule: dict[str, Any], message: str) -> None:
+def test_a_schedule_says_what_is_missing(schedule: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         small_config(train={"schedule": schedule})
 

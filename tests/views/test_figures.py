@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -118,17 +120,50 @@ def test_locations_that_are_linear_in_the_priority_are_recognised() -> None:
     assert list(np.argsort(found.fitted)) == list(np.argsort(priority))
 
 
+def test_slots_that_are_read_in_order_of_priority_are_recognised() -> None:
+    priority = np.array([0.5, -1.0, 0.0, 1.0, -0.5])
+    written = [7, 3, 11, 5, 9]  # no line through these and the priorities
+    read = [5, 7, 11, 2]  # the last is wrong
+    weights = np.zeros((10, 5, 13))  # T, H = 2 + 3, N
+    weights[..., 0] = 1
+    for t, slot in [*enumerate(written), *enumerate(read, start=5)]:
+        head = 1 if t >= 5 else 4
+        weights[t, head] = 0
+        weights[t, head, slot] = 1
+    answer = np.arange(6, 10)
+    blank = machine(np.zeros((5, 1), int), 13)
+    traced_ = replace(blank, weights=weights, reads=np.zeros((10, 2, 1)))
+    found = figures.sort_selection(traced_, priority, answer)
+    assert found == (2, 1, 1, 0.75)
+    assert figures.sort_locations(traced_, priority).r_squared < 0.5
+
+
 def test_sorting_is_drawn_with_and_without_a_machine() -> None:
     example = figures.sort_example(traced(), "example")
     assert titles(example) == ["Inputs", "Targets: from the highest priority down"]
     heights = [bar.get_height() for bar in example.axes[3].patches if isinstance(bar, Rectangle)]
     assert len(heights) == 4
     assert heights == sorted(heights, reverse=True)
-    used = titles(figures.sort_use(traced(read_heads=2, write_heads=3), "sort"))
-    assert used[0].startswith("Hypothesised: linear in the priority")
-    assert used[1].startswith("Write weightings, head ")
-    assert used[1].endswith(" of 3")
-    assert used[2].endswith(" of 2")
+
+
+def test_how_a_machine_sorts_is_drawn_as_what_explains_it_best(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def titles_if(share: float) -> list[str]:
+        found = figures.SortSelection(writer=2, reader=0, lag=1, share=share)
+        monkeypatch.setattr(figures, "sort_selection", lambda *_: found)
+        return titles(figures.sort_use(traced(read_heads=2, write_heads=3), "sort"))
+
+    linear = titles_if(share=-1)
+    assert linear[0].startswith("Hypothesised: linear in the priority")
+    assert linear[1].startswith("Write weightings, head ")
+    assert linear[1].endswith(" of 3")
+    assert linear[2].endswith(" of 2")
+    assert titles_if(share=1) == [
+        "Write weightings, head 3 of 3",
+        "Slots of the highest priorities: 4 of 4 are read",
+        "Read weightings, head 1 of 2",
+    ]
 
 
 def test_predictions_say_how_far_they_are_from_the_optimum() -> None:
