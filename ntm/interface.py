@@ -58,12 +58,11 @@ class NTM(Model):
         first: Literal["constant", "learned"] = "constant",
         read: Literal["after", "before"] = "after",
         shared: bool = False,
-        erase_bias: float | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         memory = MemoryConfig(
             slots=slots, width=width, read_heads=read_heads, write_heads=write_heads,
-            shift_range=shift_range, first=first, read=read, shared=shared, erase_bias=erase_bias,
+            shift_range=shift_range, first=first, read=read, shared=shared,
         )  # fmt: skip
         if isinstance(controller, str):
             controller = configure(controller, size=hidden_size, layers=layers)

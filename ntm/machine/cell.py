@@ -25,7 +25,6 @@ class MemoryConfig:
     read: what the read heads see of a step, the memory ``after`` its write, M_t, as in the paper's
         notation, or ``before`` it, M_{t-1}.
     shared: every head reads and writes, ``read_heads`` = ``write_heads`` of them, at one weighting.
-    erase_bias: what the erase gates' biases start at; without one near 0, like all others.
     """
 
     slots: int = Field(default=128, ge=1)
@@ -36,7 +35,6 @@ class MemoryConfig:
     first: Literal["constant", "learned"] = "constant"
     read: Literal["after", "before"] = "after"
     shared: bool = False
-    erase_bias: float | None = None
 
     @model_validator(mode="after")
     def _pairs(self) -> MemoryConfig:
@@ -104,9 +102,6 @@ class NTMCell(Core):
         #: All heads in one layer; the rows are, in this order: k a | e g | beta gamma | s.
         self.interface_sizes = [H * W, Q * W, Q * W, H, H, H, H * S]
         self.interface = linear(controller.output_size, sum(self.interface_sizes), generator)
-        if memory.erase_bias is not None:
-            _, _, e, *_ = self.interface.bias.detach().split(self.interface_sizes)
-            e.fill_(memory.erase_bias)
         self.r0 = nn.Parameter(torch.zeros(R, W))
         #: The learned first memory [N, W], or None.
         self.M0: nn.Parameter | None = None
