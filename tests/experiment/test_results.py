@@ -134,6 +134,13 @@ def test_runs_are_grouped_by_all_but_their_seed(tmp_path: Path) -> None:
     }  # fmt: skip
     heads = small_config(model={"memory": {"slots": 5, "width": 3, "write_heads": 2}})
     assert model_name(heads) == "NTM with LSTM 11, 1+2 heads"
+    for settings, name in (
+        ({"shared": True, "read": "before"}, "NTM with LSTM 11, 1 shared head, reading first"),
+        ({"shared": True, "read_heads": 2, "write_heads": 2}, "NTM with LSTM 11, 2 shared heads"),
+        ({"read": "before"}, "NTM with LSTM 11, reading first"),
+    ):
+        config = small_config(model={"memory": {"slots": 5, "width": 3, **settings}})
+        assert model_name(config) == name
 
 
 @pytest.mark.parametrize(

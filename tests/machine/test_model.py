@@ -69,20 +69,31 @@ def test_the_readout_sees_the_controller_and_every_read() -> None:
         assert not torch.allclose(other(episode())[0], logits), column
 
 
+def test_heads_are_shared_in_pairs() -> None:
+    with pytest.raises(ValidationError, match="as many read_heads as write_heads: 2 and 3"):
+        MemoryConfig(read_heads=2, write_heads=3, shared=True)
+
+
 def test_without_memory_a_model_is_its_controller() -> None:
     core = build(baseline).core
     assert not isinstance(core, NTMCell)
     assert core.output_size == 11
 
 
-@pytest.mark.parametrize("heads", [(1, 1), (2, 3), (4, 4)])
+@pytest.mark.parametrize(
+    ("heads", "shared"), [((1, 1), False), ((2, 3), False), ((4, 4), False), ((4, 4), True)]
+)
 @pytest.mark.parametrize("shift_range", [0, 1, 2])
-def test_the_parameters_of_a_machine(heads: tuple[int, int], shift_range: int) -> None:
+def test_the_parameters_of_a_machine(
+    heads: tuple[int, int], shared: bool, shift_range: int
+) -> None:
     I, O, C, W = 4, 6, 11, 5  # noqa: E741
-    (R, Q), H, S = heads, sum(heads), 2 * shift_range + 1
+    (R, Q), H, S = heads, heads[0] if shared else sum(heads), 2 * shift_range + 1
     config = ModelConfig(
         controller=configure(kind="lstm", size=C),
-        memory=MemoryConfig(width=W, read_heads=R, write_heads=Q, shift_range=shift_range),
+        memory=MemoryConfig(
+            width=W, read_heads=R, write_heads=Q, shift_range=shift_range, shared=shared
+        ),
     )
     lstm = 4 * C * (I + R * W + C + 1) + 2 * C
     interface = (C + 1) * (H * (W + 1 + 1 + S + 1) + Q * 2 * W)  # k, beta, g, s, gamma; e, a
