@@ -29,7 +29,9 @@ def main() -> None:
     source, seed = recipe.median.run, recipe.median.config.seed
     target = RunDir(ROOT / "runs" / "reference" / study["config"])
     shutil.rmtree(target.path, ignore_errors=True)
-    ignored = shutil.ignore_patterns("last.safetensors", "plots", ".lock", "trace.npz")
+    ignored = shutil.ignore_patterns(
+        "last.safetensors", "previous.safetensors", "plots", ".lock", "trace.npz"
+    )
     shutil.copytree(source.path, target.path, ignore=ignored)
     command = shlex.join(["ntm", "train", study["config"], "--seed", str(seed)])
     again = target.manifest().get("resumed", [])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tasks.base import STRICT, Episode, Range, Task, draw, episode, random_bits
+from tasks.base import STRICT, Episode, HeldOut, Range, Task, draw, episode, random_bits
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -60,6 +61,9 @@ class PrioritySort(Task):
     @property
     def answers_last(self) -> bool:
         return True
+
+    def held_out(self, part: HeldOut) -> PrioritySort:
+        return replace(self, mixed=True)  # which sequences are drawn together is for training
 
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         items = draw(rng, self.items, batch, self.mixed)  # [B]

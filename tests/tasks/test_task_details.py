@@ -112,6 +112,11 @@ def test_target_rows_are_input_rows_from_the_highest_priority_down() -> None:
         assert max(priority[k] for k in left) < min(chosen)
 
 
+def test_sorting_is_tested_alike_however_batches_were_drawn() -> None:
+    shared = PrioritySort(items=(3, 9), sorted=4, mixed=False)
+    assert shared.held_out("validation") == PrioritySort(items=(3, 9), sorted=4)
+
+
 def test_priorities_are_uniform_between_minus_1_and_1() -> None:
     episode = PrioritySort().sample(np.random.default_rng(7), 1000)
     priority = episode.inputs[:20, :, 8].flatten().sort().values
