@@ -62,8 +62,7 @@ def estimate(
         "model.controller": copies * parameters + batch * kept * layers * S,
     }
     if memory is not None:
-        N, W = memory.slots, memory.width
-        H = memory.read_heads + (0 if memory.shared else memory.write_heads)
+        N, W, H = memory.slots, memory.width, memory.heads
         emitted = H * (W + 2 * memory.shift_range + 4)
         found["model.memory"] = (
             (batch * kept + 1) * (N * W + H * N + H * W) + S * emitted + S * H * W // 2

@@ -45,6 +45,11 @@ class MemoryConfig:
             )
         return self
 
+    @property
+    def heads(self) -> int:
+        """H: how many weightings there are, R + Q, or, of shared heads, R = Q."""
+        return self.read_heads + (0 if self.shared else self.write_heads)
+
 
 class NTMState(NamedTuple):
     """Everything that the machine carries from one step to the next."""
@@ -90,8 +95,8 @@ class NTMCell(Core):
         self.slots, self.width = memory.slots, memory.width
         self.read_heads, self.write_heads = memory.read_heads, memory.write_heads
         #: Among all heads, where the write heads begin.
-        self.writer = 0 if memory.shared else self.read_heads
-        self.heads = self.writer + self.write_heads
+        self.writer = memory.heads - self.write_heads
+        self.heads = memory.heads
         self.reads_before = memory.read == "before"
         self.shifts = 2 * memory.shift_range + 1
 

@@ -97,9 +97,8 @@ def test_items_that_differ_in_one_bit_only_are_told_apart() -> None:
 
 
 def test_target_rows_are_input_rows_from_the_highest_priority_down() -> None:
-    task = PrioritySort(
-        width=21, items=(20, 20), sorted=16
-    )  # so wide that no two vectors are equal
+    # So wide that no two vectors are equal.
+    task = PrioritySort(width=21, items=(20, 20), sorted=16)
     episode = task.sample(np.random.default_rng(6), 17)
     for b in range(17):
         vectors = episode.inputs[:20, b, :21].tolist()
