@@ -126,14 +126,16 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class CurriculumConfig:
-    """Training begins with the settings ``task``, which grow to the task's own.
+    """Training begins with the settings ``task``, which grow to the task's own as they are learned.
 
-    sequences: until then. Whole numbers grow linearly, of ranges the upper end does, and the lower
-        end stays where it begins until all is over.
+    below: bits a scored step. Whenever the mean cost of the last ``every`` sequences is less, the
+        task grows: the setting that has furthest to go by 1, the others in proportion. Of ranges
+        the upper end grows; the lower end stays where it begins until all is over.
     """
 
-    sequences: int = Field(ge=1)
     task: dict[str, Any]
+    below: Positive
+    every: int = Field(default=1000, ge=1)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

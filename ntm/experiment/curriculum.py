@@ -1,4 +1,4 @@
-"""A curriculum: training begins with a smaller task, which grows to the one that is meant."""
+"""A curriculum: training begins with a smaller task, which grows as it is learned."""
 
 from __future__ import annotations
 
@@ -9,36 +9,53 @@ from ntm.experiment.config import Config, with_settings
 from tasks import Task
 
 
-def task_at(config: Config, sequences: int) -> Task:
-    """What the next sequences are drawn from, after so many.
+def stages(config: Config) -> int:
+    """How many smaller tasks come before the one that is meant."""
+    if config.train.curriculum is None:
+        return 0
+    return 1 + max((abs(end - start) for start, end in _ends(config).values()), default=0)
 
-    The first settings grow linearly to the task's, in whole steps of equal duration. Of a range
-    only the upper end grows, so that small cases go on until the curriculum is over.
+
+def task_at(config: Config, stage: int) -> Task:
+    """The task of a stage, counted from 0; from ``stages`` on, the one that is meant.
+
+    From stage to stage the setting that has furthest to go grows by 1, the others in proportion.
+    Of a range only the upper end grows, so that small cases go on until the curriculum is over.
     """
-    curriculum = config.train.curriculum
-    if curriculum is None or sequences >= curriculum.sequences:
+    count = stages(config)
+    if stage >= count:
         return config.task
-    share = sequences / curriculum.sequences
-    first = _with(config.task, tuple((n, _plain(v)) for n, v in curriculum.task.items()))
+    assert config.train.curriculum is not None
+    first = _first(config)
     now: list[tuple[str, Any]] = []
-    for name in curriculum.task:
-        start, end = getattr(first, name), getattr(config.task, name)
-        if isinstance(start, tuple):
-            now.append((name, (start[0], _between(start[1], end[1], share))))
-        else:
-            now.append((name, _between(start, end, share)))
+    for name, (start, end) in _ends(config).items():
+        value = start + (end - start) * stage // max(1, count - 1)
+        whole = getattr(first, name)
+        now.append((name, (whole[0], value) if isinstance(whole, tuple) else value))
     return _with(config.task, tuple(now))
 
 
-def _between(start: int, end: int, share: float) -> int:
-    """Whole steps of equal duration, from start to end with both."""
-    steps = abs(end - start) + 1
-    moved = min(int(share * steps), steps - 1)
-    return start + (moved if end >= start else -moved)
+def _first(config: Config) -> Task:
+    assert config.train.curriculum is not None
+    return _with(
+        config.task,
+        tuple((n, tuple(v) if isinstance(v, list) else v)
+              for n, v in config.train.curriculum.task.items()),
+    )  # fmt: skip
 
 
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _ends(config: Config) -> dict[str, tuple[int, int]]:
+    """What grows: from where, to where."""
+    assert config.train.curriculum is not None
+    first = _first(config)
+
+    def upper(value: Any) -> int:
+        return int(value[1] if isinstance(value, tuple) else value)
+
+    return {
+        name: (upper(getattr(first, name)), upper(getattr(config.task, name)))
+        for name in config.train.curriculum.task
+    }
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from controllers.base import Core
 from ntm.errors import NotFiniteError, NTMError
 from ntm.experiment.config import AdamConfig, ClipConfig, Config, RidgeConfig, RMSpropConfig
-from ntm.experiment.curriculum import task_at
+from ntm.experiment.curriculum import stages, task_at
 from ntm.experiment.episodes import draw
 from ntm.experiment.evaluate import evaluate
 from ntm.experiment.models import load_weights, new_model
@@ -57,6 +57,8 @@ class Progress:
     cooling: int | None = None  # sequences when the cooldown that is under way began
     status: str = "running"  # running, solved, budget (used up), interrupted, failed
     interval: dict[str, float] = field(default_factory=dict)  # sums since the last report
+    stage: int = 0  # of the curriculum
+    lesson: dict[str, float] = field(default_factory=dict)  # sums since its last examination
 
 
 def train(
@@ -94,14 +96,14 @@ def train(
         _keep(run, config, model, progress)
     started = time.perf_counter() - progress.seconds
     progress.status = "running"
-    save, overflows = False, 0
+    save, overflows, last_stage = False, 0, stages(config)
 
     while progress.sequences < settings.sequences:
         for group in optimizer.param_groups:
             group["lr"] = step_size(config, progress)
 
         generator = rng.bit_generator.state
-        episode = draw(task_at(config, progress.sequences), rng, settings.batch).to(device)
+        episode = draw(task_at(config, progress.stage), rng, settings.batch).to(device)
         cost = differentiate(episode)
         norm = torch.linalg.vector_norm(gradient)
         total, norm_value = cost.nats.sum().item(), norm.item()
@@ -132,6 +134,10 @@ def train(
             skipped=settings.batch if overflows else 0,
             sequences=settings.batch,
         )
+        if progress.stage < last_stage:
+            scored = episode.mask.sum().item()
+            _add(progress.lesson, bits=total / math.log(2), scored=scored, sequences=settings.batch)
+            _grow(config, progress)
 
         def due(every: int) -> bool:
             return progress.sequences // every > (progress.sequences - settings.batch) // every
@@ -241,6 +247,14 @@ def step_size(config: Config, progress: Progress) -> float:
         return lr * math.pow(schedule.final, 1 - left)
     share = (1 - math.cos(math.pi * left)) / 2 if schedule.kind == "cosine" else left
     return lr * (schedule.final + (1 - schedule.final) * share)
+
+
+def _grow(config: Config, progress: Progress) -> None:
+    """Goes on to the next stage of the curriculum, if the last ``every`` sequences were cheap."""
+    curriculum, sums = config.train.curriculum, progress.lesson
+    if curriculum is not None and sums["sequences"] >= curriculum.every:
+        progress.stage += sums["bits"] < curriculum.below * sums["scored"]
+        progress.lesson = {}
 
 
 def _cooled(config: Config, progress: Progress) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from ntm.errors import NTMError
 from ntm.experiment.config import Config
-from ntm.experiment.curriculum import task_at
+from ntm.experiment.curriculum import stages, task_at
+from ntm.experiment.rundir import RunDir
 from ntm.experiment.train import train
 from tasks.copy import Copy
 from tasks.priority_sort import PrioritySort
@@ -21,54 +21,70 @@ from tests.experiment.test_train import CPU, stop_after
 SORT = {"kind": "priority_sort", "width": 3, "items": 11, "sorted": 7}
 
 
-def config(first: dict[str, Any], task: dict[str, Any] = SORT, sequences: int = 1000) -> Config:
-    train = {**SMALL["train"], "curriculum": {"sequences": sequences, "task": first}}
+def config(first: dict[str, Any], task: dict[str, Any] = SORT, **curriculum: Any) -> Config:
+    train = {**SMALL["train"], "curriculum": {"task": first, "below": 1.0, **curriculum}}
     return small_config_of(task, train=train)
 
 
 def test_it_grows_evenly_from_the_first_settings_to_the_task() -> None:
     growing = config({"items": 2, "sorted": 1})
-    seen = [task_at(growing, n) for n in range(1000)]
+    assert stages(growing) == 10  # 2, 3, ... 11 items
+    seen = [task_at(growing, n) for n in range(10)]
     assert all(isinstance(task, PrioritySort) for task in seen)
-    items = [task.items for task in seen]  # type: ignore[attr-defined]
-    assert {low for low, _ in items} == {2}
-    assert sorted({high for _, high in items}) == list(range(2, 12))
-    counts = np.unique([high for _, high in items], return_counts=True)[1]
-    assert counts.tolist() == [100] * 10
-    assert [high for _, high in items] == sorted(high for _, high in items)
+    assert [task.items for task in seen] == [(2, n) for n in range(2, 12)]  # type: ignore[attr-defined]
     said = [task.sorted for task in seen]  # type: ignore[attr-defined]
-    assert (said[0], said[-1]) == (1, 7)
-    assert said == sorted(said)
-    for n in (1000, 1001, 10**6):
-        assert task_at(growing, n) is growing.task
+    assert said == [1, 1, 2, 3, 3, 4, 5, 5, 6, 7]
+    for stage in (10, 11, 10**6):
+        assert task_at(growing, stage) is growing.task
 
 
 def test_what_is_not_named_stays() -> None:
     growing = config({"length": [2, 3]}, {"kind": "copy", "width": 3, "length": [2, 9]})
-    halfway = task_at(growing, 500)
-    assert halfway == Copy(width=3, length=(2, 6))
+    assert task_at(growing, 3) == Copy(width=3, length=(2, 6))
 
 
 def test_a_task_may_shrink() -> None:
     growing = config({"items": [4, 12]}, {**SORT, "items": [4, 9]})
-    highs = [task_at(growing, n).items[1] for n in range(0, 1000, 250)]  # type: ignore[attr-defined]
+    highs = [task_at(growing, n).items[1] for n in range(4)]  # type: ignore[attr-defined]
     assert highs == [12, 11, 10, 9]
 
 
-def test_training_draws_from_it_and_a_resumed_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    growing = config({"items": 1, "sorted": 1}, sequences=40)
+def test_without_one_there_are_no_stages() -> None:
+    plain = small_config_of(SORT)
+    assert stages(plain) == 0
+    assert task_at(plain, 0) is plain.task
+
+
+def test_training_goes_on_to_the_next_stage_when_the_last_sequences_were_cheap(
+    tmp_path: Path,
+) -> None:
+    """Chance is 1 bit a bit of the answer: 3 a scored step."""
+    easy = config({"items": 2, "sorted": 1}, below=50.0, every=3)
+    assert train(new_run(tmp_path / "easy", easy), easy, CPU, Watch()).stage == 10
+    hard = config({"items": 2, "sorted": 1}, below=0.5, every=3)
+    progress = train(new_run(tmp_path / "hard", hard), hard, CPU, Watch())
+    assert progress.stage == 0
+    costs = [run.rows(run.metrics_file)[-1]["bits"] for run in map(RunDir, tmp_path.iterdir())]
+    assert min(costs) < max(costs) / 2  # one vector costs less than seven
+
+
+def test_a_stage_takes_as_long_as_it_says(tmp_path: Path) -> None:
+    growing = config({"items": 9, "sorted": 7}, below=50.0, every=10)
+    progress = train(new_run(tmp_path, growing), growing, CPU, Watch())
+    batches = -(-10 // growing.train.batch)
+    assert progress.stage == min(3, progress.sequences // (batches * growing.train.batch))
+
+
+def test_a_resumed_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    growing = config({"items": 1, "sorted": 1}, below=50.0, every=5)
     whole, parts = new_run(tmp_path / "whole", growing), new_run(tmp_path / "parts", growing)
     train(whole, growing, CPU, Watch())
     stopped = train(parts, growing, CPU, Watch(), should_stop=stop_after(5))
     assert stopped.status == "interrupted"
+    assert 0 < stopped.stage < stages(growing)
     train(parts, growing, CPU, Watch(), resume=True)
     a, b = whole.load_checkpoint().weights, parts.load_checkpoint().weights
     assert all(torch.equal(a[name], b[name]) for name in a)
-    at_once = small_config_of(SORT)
-    other = new_run(tmp_path / "other", at_once)
-    train(other, at_once, CPU, Watch())
-    bits = [run.rows(run.metrics_file)[0]["bits"] for run in (whole, other)]
-    assert bits[0] < bits[1] / 2  # one vector costs less than seven
 
 
 @pytest.mark.parametrize(
