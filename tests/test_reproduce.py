@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -55,6 +56,19 @@ def test_small_runs_do_not_pass_for_the_papers(runs: list[Result]) -> None:
         assert (drawing.figure is None) == bool(plan.models)
         for wanted in drawing.missing:
             assert reproduce.command(wanted) == f"ntm train {wanted.name}"
+
+
+def test_where_training_begins_with_smaller_tasks_validation_is_drawn(runs: list[Result]) -> None:
+    figure = draw("fig18", runs, quick=True).figure
+    assert figure is not None
+    axes = figure.axes[0]
+    assert f"{paper.FF}: validation" in axes.get_title("left")
+    chosen = choose(Wanted("priority_sort", paper.FF, quick=True), runs)
+    assert chosen is not None
+    rows = chosen.median.validation
+    (line,) = [line for line in axes.lines if str(line.get_label()).startswith(paper.FF)]
+    assert np.allclose(line.get_xdata(), [row["sequences"] / 1000 for row in rows])
+    assert np.allclose(line.get_ydata(), [row["bits"] for row in rows])
 
 
 def test_what_is_missing_is_said_and_the_rest_drawn(runs: list[Result]) -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from ntm.machine.trace import Array
-from ntm.views.plots import INK, MUTED, PALE, STYLE, far_from_zero
+from ntm.views.plots import INK, MUTED, PALE, STYLE, decade_below, far_from_zero
 
 #: Okabe and Ito's colours, which the colour-blind can tell apart; the yellow is too pale for lines.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
@@ -88,9 +88,10 @@ def learning_curves(
     if solved_bits:
         axes.axhline(solved_bits, color=INK, linewidth=1, linestyle=":", label="solved")
     _mark(axes, points)
-    if not far_from_zero([b for curves in groups.values() for c in curves for b in c.bits]):
+    every = [float(b) for curves in groups.values() for c in curves for b in c.bits]
+    if not far_from_zero(every):
         axes.set_yscale("log")
-        axes.set_ylim(bottom=LOWEST)
+        axes.set_ylim(bottom=decade_below([*every, solved_bits or np.inf], LOWEST))
         axes.yaxis.set_major_formatter(FuncFormatter(_bits))
     ends = [max(curve.x[-1] for curve in curves) for curves in groups.values()]
     if max(ends) > 10 * min(ends):  # or what is quick would be a line at the edge

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,8 +50,11 @@ def learning_curve(
     title: str,
     solved_bits: float,
     unit: str = "bits per sequence",
+    curriculum: bool = False,
 ) -> Figure:
     """Bits against sequences seen: training, validation, where solved begins.
+
+    curriculum: whether training began with smaller tasks, which cost less.
 
     Logarithmic where the best possible is 0 bits, and bits come near it; an exact 0 is drawn at
     the lower edge.
@@ -59,13 +63,14 @@ def learning_curve(
     axes = figure.add_subplot()
     floor = validation[-1]["floor"] if validation else 0.0
     lowest = 1e-3
+    training = "training, on smaller tasks at first" if curriculum else "training"
 
     def points(rows: list[dict[str, float]]) -> tuple[Array, Array]:
         x = np.array([row["sequences"] for row in rows]) / 1000
         y = np.array([row["bits"] for row in rows])
         return x, y if floor else np.maximum(y, lowest)
 
-    axes.plot(*points(metrics), color=MUTED, linewidth=0.9, label="training")
+    axes.plot(*points(metrics), color=MUTED, linewidth=0.9, label=training)
     axes.plot(*points(validation), "o-", color=ACCENT, markersize=3.5, label="validation")
     if floor:
         axes.axhline(floor, color=INK, linewidth=1, linestyle="--", label="best possible")
@@ -73,7 +78,8 @@ def learning_curve(
         axes.set_ylim(bottom=0)
     else:
         axes.set_yscale("log")
-        axes.set_ylim(bottom=lowest)
+        bits = [row["bits"] for row in [*metrics, *validation]]
+        axes.set_ylim(bottom=decade_below([*bits, solved_bits or math.inf], lowest))
     if solved_bits:
         axes.axhline(floor + solved_bits, color=WRONG, linewidth=1.2, linestyle=":", label="solved")
     axes.set_xlim(left=0)
@@ -84,6 +90,12 @@ def learning_curve(
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     return figure
+
+
+def decade_below(bits: Sequence[float], lowest: float) -> float:
+    """Where a logarithmic axis ends: at the decade below all bits, and not below ``lowest``."""
+    least = min(bits)
+    return lowest if math.isinf(least) else 10 ** math.floor(math.log10(max(0.9 * least, lowest)))
 
 
 def far_from_zero(bits: Sequence[float]) -> bool:

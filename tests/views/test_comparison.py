@@ -65,6 +65,13 @@ def test_what_is_quick_can_be_seen_beside_what_is_slow(longer: float, scale: str
     assert axes_of(learning_curves(groups, "copy")).get_xscale() == scale
 
 
+def test_an_axis_of_bits_ends_at_the_decade_below_all_of_them() -> None:
+    groups = {"LSTM": [curve([1, 2], [90, 2.5])], "GRU": [curve([1, 2], [80, 7])]}
+    assert axes_of(learning_curves(groups, "sort")).get_ylim()[0] == pytest.approx(1)
+    solved = axes_of(learning_curves(groups, "sort", solved_bits=0.5))
+    assert solved.get_ylim()[0] == pytest.approx(0.1)
+
+
 def test_an_exact_zero_lies_at_the_edge_and_says_so() -> None:
     axes = axes_of(learning_curves({"LSTM": [curve([1, 2], [1, 0])]}, "copy"))
     assert line(axes, "LSTM (1 seed)")[1] == [1, LOWEST]

@@ -100,6 +100,30 @@ def test_the_learning_curve_is_logarithmic_where_nothing_need_be_paid() -> None:
     assert axes.get_ylabel() == "bits per sequence"
 
 
+@pytest.mark.parametrize(
+    ("bits", "solved", "bottom"),
+    [
+        ([9, 2.4], 1, 0.1),
+        ([9, 2.4], 3, 1),
+        ([9, 2.4], 0, 1),
+        ([9, 0.04], 1, 0.01),
+        ([9, 0], 1, 1e-3),
+    ],
+)
+def test_a_learning_curve_ends_at_the_decade_below_it(
+    bits: list[float], solved: float, bottom: float
+) -> None:
+    (axes,) = learning_curve(rows([40.0], 0), rows(bits, 0), "sort", solved).axes
+    assert axes.get_ylim()[0] == pytest.approx(bottom)
+
+
+def test_the_learning_curve_tells_when_training_began_with_less() -> None:
+    whole = learning_curve(rows([9, 1], 0), rows([8], 0), "sort", 0.1)
+    grown = learning_curve(rows([9, 1], 0), rows([8], 0), "sort", 0.1, curriculum=True)
+    labels = [figure.axes[0].get_legend_handles_labels()[1][0] for figure in (whole, grown)]
+    assert labels == ["training", "training, on smaller tasks at first"]
+
+
 def test_the_learning_curve_of_a_text_is_not_drawn_down_to_zero() -> None:
     (axes,) = learning_curve(rows([4.7, 2.1], 0), rows([3], 0), "text", 0, "bits each").axes
     assert axes.get_yscale() == "linear"
