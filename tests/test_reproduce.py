@@ -115,6 +115,11 @@ def test_the_config_with_most_seeds_is_chosen(tmp_path: Path) -> None:
     assert choose(Wanted("copy", reproduce.NTM, quick=True), found) is not None
 
 
+def test_the_machine_that_is_trained_is_one_that_learns_the_task() -> None:
+    names = [Wanted(task, reproduce.NTM, quick=True).name for task in ("copy", "priority_sort")]
+    assert names == ["copy/ntm-lstm", "priority_sort/ntm-ff"]
+
+
 def test_what_is_asked_for_comes_in_the_papers_order() -> None:
     assert names(["table2", "fig11", "fig3", "fig11"]) == ["fig3", "fig11", "table2"]
     assert names(["fig3", "all"]) == EVERYTHING
