@@ -140,9 +140,7 @@ def train(
             console.print(f"{manifest['engine']} engine: {manifest['engine_reason']}")
 
         held.enter_context(stop)
-        watcher: Watcher = held.enter_context(
-            TrainingConsole(console, resolved.train.sequences, quiet)
-        )
+        watcher: Watcher = held.enter_context(TrainingConsole(console, resolved.longest, quiet))
         if tensorboard:
             watcher = held.enter_context(TensorBoard(directory, watcher))
         try:
@@ -164,6 +162,7 @@ def train(
             sequences=progress.sequences,
             seconds=round(progress.seconds, 1),
             peak_memory_mib=peak_memory_mib(),
+            refining=progress.refining,
         )
     best = progress.best_bits
     typer.echo(

@@ -26,7 +26,7 @@ EDGES = [0.0, 0.0003, 0.001, 0.002, 0.004, 2.0]
 
 def main() -> None:
     model, config = load_model(RunDir(Path(sys.argv[1])))
-    task = config.task
+    task = config.task.held_out("test")
     assert isinstance(task, PrioritySort)
     episode = task.sample(numpy_generator(0, Stream.EVALUATION), LISTS)
     with torch.no_grad():

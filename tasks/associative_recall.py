@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tasks.base import STRICT, Episode, Range, Task, draw, episode, random_bits
+from tasks.base import STRICT, Episode, HeldOut, Range, Share, Task, draw, episode, random_bits
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -29,6 +30,8 @@ class AssociativeRecall(Task):
     items: items in a list, two at least. The query is any but the last. The items of a list are
         distinct, so that a query has one answer.
     mixed: as in :class:`tasks.copy.Copy`.
+    hard: in training, the share of items that are like an earlier one of their list but for a few
+        bits. By chance hardly any are, and then few of the bits are enough to tell items apart.
     """
 
     kind: Literal["associative_recall"] = "associative_recall"
@@ -36,6 +39,7 @@ class AssociativeRecall(Task):
     item_length: int = Field(default=3, ge=1)
     items: Range = (2, 6)
     mixed: bool = True
+    hard: Share = 0.0
 
     @model_validator(mode="after")
     def _possible(self) -> AssociativeRecall:
@@ -66,6 +70,9 @@ class AssociativeRecall(Task):
     @property
     def answers_last(self) -> bool:
         return True
+
+    def held_out(self, part: HeldOut) -> AssociativeRecall:
+        return replace(self, hard=0.0)
 
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         items = draw(rng, self.items, batch, self.mixed)  # [B]
@@ -106,6 +113,8 @@ class AssociativeRecall(Task):
             shape = (batch, items, self.item_length, self.width)
             return drawn.astype(np.float32).reshape(shape)
         contents = random_bits(rng, batch, items, self.item_length, self.width)
+        if self.hard:
+            self._make_alike(rng, contents)
         while True:
             packed = np.packbits(contents.reshape(batch, items, -1).astype(bool), axis=-1)
             codes = packed.view(np.dtype((np.void, packed.shape[-1])))[
@@ -117,3 +126,12 @@ class AssociativeRecall(Task):
             if not len(b):
                 return contents
             contents[b, order[b, k + 1]] = random_bits(rng, len(b), self.item_length, self.width)
+
+    def _make_alike(self, rng: np.random.Generator, contents: np.ndarray) -> None:
+        """Makes hard items of [B, K, L, W]: an earlier one, each bit changed with chance 1 in 6."""
+        batch, items = contents.shape[:2]
+        for k in range(1, items):
+            earlier = contents[np.arange(batch), rng.integers(0, k, size=batch)]
+            alike = np.abs(earlier - (rng.random(earlier.shape) < 1 / 6))
+            hard = rng.random(batch) < self.hard
+            contents[hard, k] = alike[hard]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from pydantic import AfterValidator, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from torch import Tensor
 
 from tasks.losses import BITS, Loss
@@ -145,6 +145,10 @@ def _check_range(value: tuple[int, int]) -> tuple[int, int]:
 Range = Annotated[tuple[int, int], BeforeValidator(_as_range), AfterValidator(_check_range)]
 
 
+#: A part of a whole.
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 def draw(rng: np.random.Generator, bounds: Range, batch: int, mixed: bool) -> np.ndarray:
     """[B] integers uniform over the range, both ends included.
 
@@ -159,6 +163,18 @@ def draw(rng: np.random.Generator, bounds: Range, batch: int, mixed: bool) -> np
 def random_bits(rng: np.random.Generator, *shape: int) -> np.ndarray:
     """Fair coins, as float32 zeros and ones."""
     return rng.integers(0, 2, size=shape, dtype=np.int8).astype(np.float32)
+
+
+def nearly_empty(rng: np.random.Generator, vectors: np.ndarray, share: float) -> np.ndarray:
+    """The same vectors [..., W] of bits; of a share of them each bit is kept with chance 1 / W.
+
+    With W of 8, six in ten of these are zero: what a machine also sees where nothing is put in.
+    """
+    if not share:
+        return vectors
+    chosen = rng.random(vectors.shape[:-1]) < share
+    kept = rng.random(vectors.shape) * vectors.shape[-1] < 1
+    return np.where(chosen[..., None], vectors * kept, vectors)
 
 
 def episode(

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.base import STRICT, Episode, Range, Task, draw, episode, random_bits
+from tasks.base import (
+    STRICT,
+    Episode,
+    HeldOut,
+    Range,
+    Share,
+    Task,
+    draw,
+    episode,
+    nearly_empty,
+    random_bits,
+)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -30,12 +42,15 @@ class Copy(Task):
     mixed: every sequence of a batch has a length of its own, padded at the end and masked;
         otherwise a batch shares one. Mixed is the default because a batch of any size is then
         drawn from the same distribution as single sequences are.
+    hard: in training, the share of vectors that are nearly empty. They look like the steps in which
+        nothing is put in, and by chance are too few to be learned well.
     """
 
     kind: Literal["copy"] = "copy"
     width: int = Field(default=8, ge=1)
     length: Range = (1, 20)
     mixed: bool = True
+    hard: Share = 0.0
 
     @property
     def input_size(self) -> int:
@@ -53,12 +68,16 @@ class Copy(Task):
     def answers_last(self) -> bool:
         return True
 
+    def held_out(self, part: HeldOut) -> Copy:
+        return replace(self, hard=0.0)
+
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         length = draw(rng, self.length, batch, self.mixed)  # [B]
         longest = length.max()
         t, b = np.arange(longest)[:, None], np.arange(batch)
         present = t < length  # [L, B]
-        vectors = random_bits(rng, longest, batch, self.width) * present[..., None]
+        vectors = random_bits(rng, longest, batch, self.width)
+        vectors = nearly_empty(rng, vectors, self.hard) * present[..., None]
 
         inputs = np.zeros((2 * longest + 1, batch, self.input_size), np.float32)
         inputs[:longest, :, : self.width] = vectors

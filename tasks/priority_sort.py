@@ -9,7 +9,21 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tasks.base import STRICT, Episode, HeldOut, Range, Task, draw, episode, random_bits
+from tasks.base import (
+    STRICT,
+    Episode,
+    HeldOut,
+    Range,
+    Share,
+    Task,
+    draw,
+    episode,
+    nearly_empty,
+    random_bits,
+)
+
+#: How far a hard priority is at most from an earlier one of its list.
+NEAR = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -32,6 +46,8 @@ class PrioritySort(Task):
     items: vectors shown, each with a priority uniform in [-1, 1].
     sorted: how many of them are to be said, from the highest priority down; all, if they are fewer.
     mixed: as in :class:`tasks.copy.Copy`.
+    hard: in training, the share of vectors that are nearly empty, and of priorities that are nearly
+        the same as an earlier one of their list. By chance most lists have no such pair.
     """
 
     kind: Literal["priority_sort"] = "priority_sort"
@@ -39,6 +55,7 @@ class PrioritySort(Task):
     items: Range = (20, 20)
     sorted: int = Field(default=16, ge=1)
     mixed: bool = True
+    hard: Share = 0.0
 
     @model_validator(mode="after")
     def _possible(self) -> PrioritySort:
@@ -63,7 +80,7 @@ class PrioritySort(Task):
         return True
 
     def held_out(self, part: HeldOut) -> PrioritySort:
-        return replace(self, mixed=True)  # which sequences are drawn together is for training
+        return replace(self, mixed=True, hard=0.0)
 
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         items = draw(rng, self.items, batch, self.mixed)  # [B]
@@ -71,8 +88,8 @@ class PrioritySort(Task):
         said = np.minimum(items, self.sorted)  # [B]
         A = said.max()
         present = np.arange(K)[:, None] < items  # [K, B]
-        vectors = random_bits(rng, K, batch, W) * present[..., None]
-        priority = rng.uniform(-1, 1, size=(K, batch)).astype(np.float32)
+        vectors = nearly_empty(rng, random_bits(rng, K, batch, W), self.hard) * present[..., None]
+        priority = self._priorities(rng, K, batch)
         rank = np.where(present, -priority, np.inf)  # what is not there comes last
         order = np.argsort(rank, axis=0, kind="stable")[:A]  # [A, B]
 
@@ -89,3 +106,14 @@ class PrioritySort(Task):
         targets[place, b] = vectors[answer, b]
         mask[place, b] = 1
         return episode(inputs, targets, mask, items=items)
+
+    def _priorities(self, rng: np.random.Generator, items: int, batch: int) -> np.ndarray:
+        """[K, B] uniform in [-1, 1]; the hard ones lie close to an earlier one of their list."""
+        priority = rng.uniform(-1, 1, size=(items, batch)).astype(np.float32)
+        if self.hard:
+            hard = rng.random((items, batch)) < self.hard
+            away = rng.uniform(-NEAR, NEAR, size=(items, batch)).astype(np.float32)
+            for k in range(1, items):
+                earlier = priority[rng.integers(0, k, size=batch), np.arange(batch)]
+                priority[k] = np.where(hard[k], np.clip(earlier + away[k], -1, 1), priority[k])
+        return priority

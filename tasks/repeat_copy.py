@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.base import STRICT, Episode, Range, Task, draw, episode, random_bits
+from tasks.base import (
+    STRICT,
+    Episode,
+    HeldOut,
+    Range,
+    Share,
+    Task,
+    draw,
+    episode,
+    nearly_empty,
+    random_bits,
+)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -34,7 +46,7 @@ class RepeatCopy(Task):
     count: ``scalar``, the paper's: one step with the normalised count. A number that was never
         given in training is then a value that the machine has never seen. ``unary``: a 1 on that
         channel in as many steps as there are repeats; any count is then made of steps that it has.
-    mixed: as in :class:`tasks.copy.Copy`.
+    mixed, hard: as in :class:`tasks.copy.Copy`.
     """
 
     kind: Literal["repeat_copy"] = "repeat_copy"
@@ -44,6 +56,7 @@ class RepeatCopy(Task):
     count_range: Range | None = None
     count: Literal["scalar", "unary"] = "scalar"
     mixed: bool = True
+    hard: Share = 0.0
 
     def __post_init__(self) -> None:
         if self.count_range is None:
@@ -74,12 +87,16 @@ class RepeatCopy(Task):
     def answers_last(self) -> bool:
         return True
 
+    def held_out(self, part: HeldOut) -> RepeatCopy:
+        return replace(self, hard=0.0)
+
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         length = draw(rng, self.length, batch, self.mixed)  # [B]
         repeats = draw(rng, self.repeats, batch, self.mixed)  # [B]
         longest = length.max()
         t, b = np.arange(longest)[:, None], np.arange(batch)
-        vectors = random_bits(rng, longest, batch, self.width) * (t < length)[..., None]
+        vectors = random_bits(rng, longest, batch, self.width)
+        vectors = nearly_empty(rng, vectors, self.hard) * (t < length)[..., None]
 
         unary = self.count == "unary"
         answer = length + 1 + (repeats if unary else 1)  # [B] the step where it starts

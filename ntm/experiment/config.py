@@ -129,13 +129,29 @@ class CurriculumConfig:
     """Training begins with the settings ``task``, which grow to the task's own as they are learned.
 
     below: bits a scored step. Whenever the mean cost of the last ``every`` sequences is less, the
-        task grows: the setting that has furthest to go by 1, the others in proportion. Of ranges
-        the upper end grows; the lower end stays where it begins until all is over.
+        task grows: the whole number that has furthest to go by 1, the others and shares in
+        proportion; where only shares are named, in one step. Of ranges the upper end grows; the
+        lower end stays where it begins until all is over.
     """
 
     task: dict[str, Any]
     below: Positive
     every: int = Field(default=1000, ge=1)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RefineConfig:
+    """A second part of training, from the best weights of the first, with a fresh optimiser.
+
+    It comes when the first is solved or has used up its budget. The step size falls exponentially,
+    from ``lr`` to a hundredth of it over ``sequences``.
+
+    task: settings of the task that differ from the first part's, such as ``hard``.
+    """
+
+    sequences: int = Field(ge=1)
+    lr: Positive
+    task: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -155,6 +171,7 @@ class TrainConfig:
     clip: ClipConfig | None = None
     schedule: ScheduleConfig = ScheduleConfig()
     curriculum: CurriculumConfig | None = None
+    refine: RefineConfig | None = None
     batch: int = Field(default=1, ge=1)
     sequences: int = Field(default=100_000, ge=1)  # the budget
     solved_bits: float = Field(default=0.1, ge=0)  # above the floor; 0 is never solved
@@ -242,9 +259,26 @@ class Config:
         for name in self.train.curriculum.task:
             ends = getattr(first, name), getattr(self.task, name)
             numbers = [n for end in ends for n in (end if isinstance(end, tuple) else [end])]
-            if any(type(n) is not int for n in numbers):
-                raise ValueError(f"{where}.{name}: only whole numbers and ranges can grow")
+            kinds = {type(n) for n in numbers}
+            if kinds != {int} and (kinds != {float} or len(numbers) > 2):
+                raise ValueError(
+                    f"{where}.{name}: only numbers, and ranges of whole ones, can grow"
+                )
         return self
+
+    @model_validator(mode="after")
+    def _refinement_fits(self) -> Config:
+        if self.train.refine is not None:
+            if isinstance(self.train.optimizer, RidgeConfig):
+                raise ValueError("train.refine: ridge has no steps to make smaller")
+            with_settings(self.task, self.train.refine.task, "train.refine.task")
+        return self
+
+    @property
+    def longest(self) -> int:
+        """Sequences that training may take, all in all."""
+        refine = self.train.refine
+        return self.train.sequences + (refine.sequences if refine is not None else 0)
 
     @property
     def validation_task(self) -> Task:

@@ -1,4 +1,4 @@
-"""A curriculum: training begins with a smaller task, which grows as it is learned."""
+"""What training draws from: smaller tasks at first, harder cases at last."""
 
 from __future__ import annotations
 
@@ -8,49 +8,60 @@ from typing import Any
 from ntm.experiment.config import Config, with_settings
 from tasks import Task
 
+CURRICULUM = "train.curriculum.task"
+
 
 def stages(config: Config) -> int:
     """How many smaller tasks come before the one that is meant."""
     if config.train.curriculum is None:
         return 0
-    return 1 + max((abs(end - start) for start, end in _ends(config).values()), default=0)
+    whole = [abs(b - a) for a, b in _ends(config).values() if isinstance(b, int)]
+    return 1 + int(max(whole, default=0))
 
 
 def task_at(config: Config, stage: int) -> Task:
     """The task of a stage, counted from 0; from ``stages`` on, the one that is meant.
 
-    From stage to stage the setting that has furthest to go grows by 1, the others in proportion.
-    Of a range only the upper end grows, so that small cases go on until the curriculum is over.
+    From stage to stage the whole number that has furthest to go grows by 1, the others and shares
+    in proportion; where only shares are named, there is one stage before the task that is meant. Of
+    a range only the upper end grows, so that small cases go on until the curriculum is over.
     """
     count = stages(config)
     if stage >= count:
         return config.task
     assert config.train.curriculum is not None
-    first = _first(config)
+    first, last = _first(config), max(1, count - 1)
     now: list[tuple[str, Any]] = []
     for name, (start, end) in _ends(config).items():
-        value = start + (end - start) * stage // max(1, count - 1)
+        grown = (end - start) * stage
+        value = start + (grown // last if isinstance(end, int) else grown / last)
         whole = getattr(first, name)
         now.append((name, (whole[0], value) if isinstance(whole, tuple) else value))
-    return _with(config.task, tuple(now))
+    return _with(config.task, tuple(now), CURRICULUM)
+
+
+def refined_task(config: Config) -> Task:
+    """The task of the second part of training."""
+    assert config.train.refine is not None
+    return _with(config.task, _frozen(config.train.refine.task), "train.refine.task")
 
 
 def _first(config: Config) -> Task:
     assert config.train.curriculum is not None
-    return _with(
-        config.task,
-        tuple((n, tuple(v) if isinstance(v, list) else v)
-              for n, v in config.train.curriculum.task.items()),
-    )  # fmt: skip
+    return _with(config.task, _frozen(config.train.curriculum.task), CURRICULUM)
 
 
-def _ends(config: Config) -> dict[str, tuple[int, int]]:
+def _frozen(settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((n, tuple(v) if isinstance(v, list) else v) for n, v in settings.items())
+
+
+def _ends(config: Config) -> dict[str, tuple[float, float]]:
     """What grows: from where, to where."""
     assert config.train.curriculum is not None
     first = _first(config)
 
-    def upper(value: Any) -> int:
-        return int(value[1] if isinstance(value, tuple) else value)
+    def upper(value: Any) -> Any:
+        return value[1] if isinstance(value, tuple) else value
 
     return {
         name: (upper(getattr(first, name)), upper(getattr(config.task, name)))
@@ -59,5 +70,5 @@ def _ends(config: Config) -> dict[str, tuple[int, int]]:
 
 
 @lru_cache(maxsize=64)
-def _with(task: Task, settings: tuple[tuple[str, Any], ...]) -> Task:
-    return with_settings(task, dict(settings), "train.curriculum.task")
+def _with(task: Task, settings: tuple[tuple[str, Any], ...], where: str) -> Task:
+    return with_settings(task, dict(settings), where)

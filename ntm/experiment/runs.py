@@ -28,6 +28,8 @@ from tasks.base import TaskError
 
 #: Settings that a run may be given anew when it is resumed: those that only say when to stop.
 EXTENDABLE = {"train.sequences", "train.solved_bits"}
+#: And a run may be refined that was not meant to be.
+REFINE = "train.refine"
 
 
 def start_run(path: Path, config: Config, device: torch.device, command: str) -> RunDir:
@@ -67,11 +69,12 @@ def continue_run(
     changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
     if before.task.kind == config.task.kind and _same_data(run, config.task):
         changed -= {"task.path"}  # the same text, elsewhere
+    changed = {key for key in changed if not key.startswith(REFINE)}
     if forbidden := sorted(changed - EXTENDABLE):
         key = forbidden[0]
         raise UsageError(
             f"{run.path}: a resumed run keeps its settings, but {key} is {old.get(key)} there "
-            f"and {new.get(key)} here; only {' and '.join(sorted(EXTENDABLE))} may change"
+            f"and {new.get(key)} here; only {', '.join(sorted(EXTENDABLE))} and {REFINE} may change"
         )
     draw(config.task, numpy_generator(config.seed, Stream.TRAINING), 1)
     if run.has_started():

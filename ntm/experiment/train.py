@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from controllers.base import Core
 from ntm.errors import NotFiniteError, NTMError
 from ntm.experiment.config import AdamConfig, ClipConfig, Config, RidgeConfig, RMSpropConfig
-from ntm.experiment.curriculum import stages, task_at
+from ntm.experiment.curriculum import refined_task, stages, task_at
 from ntm.experiment.episodes import draw
 from ntm.experiment.evaluate import evaluate
 from ntm.experiment.models import load_weights, new_model
@@ -59,6 +59,8 @@ class Progress:
     interval: dict[str, float] = field(default_factory=dict)  # sums since the last report
     stage: int = 0  # of the curriculum
     lesson: dict[str, float] = field(default_factory=dict)  # sums since its last examination
+    refining: int | None = None  # sequences when the second part of training began
+    refined: bool = False  # whether the weights that are kept are of it
 
 
 def train(
@@ -69,7 +71,7 @@ def train(
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Progress:
-    """Trains until solved, until the budget is used up, or until ``should_stop()``.
+    """Trains until solved or until the budget is used up, and refined; or until ``should_stop()``.
 
     A resumed run goes on bit for bit as if it had never stopped.
     """
@@ -86,11 +88,11 @@ def train(
     progress = Progress()
     if resume and run.has_started():
         progress = _restore(run, model, optimizer, rng)
-        if _is_over(config, progress):
-            progress.status = "solved"
+        if _is_over(config, progress) and not _refines(config, progress):
+            progress.status = _verdict(config, progress)
             return progress
-        if _cooled(config, progress):  # but not solved by what solved means now
-            progress.cooling = None
+        if not _is_over(config, progress) and _cooled(config, progress):
+            progress.cooling = None  # it is not solved by what solved means now
     else:
         _save(run, model, optimizer, rng.bit_generator.state, progress)
         _keep(run, config, model, progress)
@@ -98,12 +100,17 @@ def train(
     progress.status = "running"
     save, overflows, last_stage = False, 0, stages(config)
 
-    while progress.sequences < settings.sequences:
+    over = _is_over(config, progress)
+    while not over or _refines(config, progress):
+        if over:
+            load_weights(model, run.load_best(), run.best_file)
+            optimizer = build_optimizer(config, parameters, uses_fused(model))
+            progress.refining, over = progress.sequences, False
         for group in optimizer.param_groups:
             group["lr"] = step_size(config, progress)
 
         generator = rng.bit_generator.state
-        episode = draw(task_at(config, progress.stage), rng, settings.batch).to(device)
+        episode = draw(_task(config, progress), rng, settings.batch).to(device)
         cost = differentiate(episode)
         norm = torch.linalg.vector_norm(gradient)
         total, norm_value = cost.nats.sum().item(), norm.item()
@@ -134,7 +141,7 @@ def train(
             skipped=settings.batch if overflows else 0,
             sequences=settings.batch,
         )
-        if progress.stage < last_stage:
+        if progress.stage < last_stage and progress.refining is None:
             scored = episode.mask.sum().item()
             _add(progress.lesson, bits=total / math.log(2), scored=scored, sequences=settings.batch)
             _grow(config, progress)
@@ -144,18 +151,15 @@ def train(
 
         if due(settings.report_every * _thinning(config, progress.sequences)):
             watcher.reported(_report(run, progress, optimizer.param_groups[0]["lr"]))
-        if due(config.validation.every) or progress.sequences >= settings.sequences:
+        if due(config.validation.every) or progress.sequences >= _end(config, progress):
             _validate(run, config, model, progress, watcher)
             _keep(run, config, model, progress)
-            if _is_over(config, progress):
-                progress.status = "solved"
-                break
-            _cool(config, progress)
+            over = _is_over(config, progress)
+            if not over and progress.refining is None:
+                _cool(config, progress)
         save = save or due(settings.checkpoint_every)
-    else:
-        solved = progress.best_bits is not None and progress.best_bits < settings.solved_bits
-        progress.status = "solved" if solved else "budget"
 
+    progress.status = _verdict(config, progress)
     _save(run, model, optimizer, rng.bit_generator.state, progress)
     return progress
 
@@ -234,7 +238,9 @@ def uses_fused(model: Model) -> bool:
 def step_size(config: Config, progress: Progress) -> float:
     """The step size for the next sequences."""
     schedule, lr = config.train.schedule, config.train.optimizer.lr
-    sequences = progress.sequences
+    refine, sequences = config.train.refine, progress.sequences
+    if refine is not None and progress.refining is not None:
+        return refine.lr * math.pow(0.01, (sequences - progress.refining) / refine.sequences)
     if sequences < schedule.warmup:
         return lr * min(1.0, (sequences + config.train.batch) / schedule.warmup)
     if schedule.kind == "constant" or (schedule.kind == "cooldown" and progress.cooling is None):
@@ -267,10 +273,44 @@ def _cooled(config: Config, progress: Progress) -> bool:
     )
 
 
+def _is_solved(config: Config, progress: Progress) -> bool:
+    return progress.best_bits is not None and progress.best_bits < config.train.solved_bits
+
+
+def _verdict(config: Config, progress: Progress) -> str:
+    """The status of a run that is over."""
+    return "solved" if _is_solved(config, progress) else "budget"
+
+
+def _end(config: Config, progress: Progress) -> int:
+    """After how many sequences this part of training ends, whatever has come of it."""
+    refine = config.train.refine
+    if refine is None or progress.refining is None:
+        return config.train.sequences
+    return progress.refining + refine.sequences
+
+
 def _is_over(config: Config, progress: Progress) -> bool:
-    """Whether a run ends here: it is solved, and has cooled down where it should."""
-    solved = progress.best_bits is not None and progress.best_bits < config.train.solved_bits
-    return solved and (config.train.schedule.kind != "cooldown" or _cooled(config, progress))
+    """Whether this part of training ends here.
+
+    Its budget is used up; or it is the first, and solved, and has cooled down where it should.
+    """
+    if progress.sequences >= _end(config, progress):
+        return True
+    cooled = config.train.schedule.kind != "cooldown" or _cooled(config, progress)
+    return progress.refining is None and _is_solved(config, progress) and cooled
+
+
+def _refines(config: Config, progress: Progress) -> bool:
+    """Whether a second part is still to come."""
+    return config.train.refine is not None and progress.refining is None
+
+
+def _task(config: Config, progress: Progress) -> Task:
+    """What training draws from now."""
+    if progress.refining is not None:
+        return refined_task(config)
+    return task_at(config, progress.stage)
 
 
 def _cool(config: Config, progress: Progress) -> None:
@@ -296,7 +336,7 @@ def clip(parameters: nn.Parameter, config: ClipConfig | None, norm: Tensor) -> N
 def _validate(
     run: RunDir, config: Config, model: Model, progress: Progress, watcher: Watcher
 ) -> None:
-    """Scores the model on the fixed validation episodes, and keeps it if it is the best."""
+    """Scores the model on the fixed validation episodes, and keeps it if it is the best so far."""
     # Seed 0 whatever the run's: all runs are validated, and stopped, on the same episodes.
     scores = evaluate(
         model, config.validation_task, config.validation.episodes, 0, Stream.VALIDATION
@@ -312,8 +352,12 @@ def _validate(
     row |= {name: scores[name] for name in ("bits", "floor", "bit_errors", "exact")}
     run.append(run.validation_file, row)
     progress.last_bits = above = scores["bits"] - scores["floor"]
-    if progress.best_bits is None or above < progress.best_bits:
-        progress.best_bits = above
+    # Held-out episodes hardly show what refinement is for, so its first solved weights are taken
+    # whatever was before.
+    solved = progress.refining is not None and above < config.train.solved_bits
+    first = solved and not progress.refined
+    if progress.best_bits is None or above < progress.best_bits or first:
+        progress.best_bits, progress.refined = above, solved
         run.save_best(model.state_dict(), asdict(progress))
     watcher.validated(row)
 

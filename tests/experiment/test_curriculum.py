@@ -49,6 +49,19 @@ def test_a_task_may_shrink() -> None:
     assert highs == [12, 11, 10, 9]
 
 
+def test_shares_grow_in_proportion() -> None:
+    growing = config({"items": 7, "sorted": 7, "hard": 0.1}, {**SORT, "hard": 0.5})
+    shares = [task_at(growing, n).hard for n in range(5)]  # type: ignore[attr-defined]
+    assert shares == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert stages(growing) == 5
+
+
+def test_a_share_alone_grows_in_one_step() -> None:
+    growing = config({"hard": 0.0}, {"kind": "associative_recall", "hard": 0.25})
+    assert stages(growing) == 1
+    assert [task_at(growing, n).hard for n in range(3)] == [0.0, 0.25, 0.25]  # type: ignore[attr-defined]
+
+
 def test_without_one_there_are_no_stages() -> None:
     plain = small_config_of(SORT)
     assert stages(plain) == 0
@@ -92,7 +105,10 @@ def test_a_resumed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     [
         ({"items": 0}, "train.curriculum.task.items: should be"),
         ({"colour": 3}, "train.curriculum.task.colour"),
-        ({"mixed": False}, "train.curriculum.task.mixed: only whole numbers and ranges can grow"),
+        (
+            {"mixed": False},
+            "train.curriculum.task.mixed: only numbers, and ranges of whole ones, can grow",
+        ),
         ({"items": 5}, "train.curriculum.task.*sorted: cannot be more than items: 7 of 5"),
         ({"width": 2}, "train.curriculum.task: the model has 5 inputs"),
     ],
@@ -102,6 +118,6 @@ def test_first_settings_that_cannot_be(first: dict[str, Any], message: str) -> N
         config(first)
 
 
-def test_numbers_that_are_not_whole_do_not_grow() -> None:
-    with pytest.raises(NTMError, match=r"task\.beta: only whole numbers"):
+def test_pairs_of_numbers_that_are_not_whole_do_not_grow() -> None:
+    with pytest.raises(NTMError, match=r"task\.beta: only numbers"):
         config({"beta": [1.0, 1.0]}, {"kind": "ngram", "length": 9})

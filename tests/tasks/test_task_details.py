@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from tasks import TASKS, AnyTask, Task
 from tasks.associative_recall import AssociativeRecall
 from tasks.copy import Copy
-from tasks.priority_sort import PrioritySort
+from tasks.priority_sort import NEAR, PrioritySort
 from tasks.repeat_copy import RepeatCopy
 
 # Repeat copy
@@ -140,6 +140,88 @@ def test_of_two_equal_priorities_the_first_shown_comes_first() -> None:
     assert torch.equal(episode.targets[K + 1 :], episode.inputs[order, :, :31])
 
 
+# Hard cases
+
+
+HARD: list[Task] = [
+    Copy(length=(2, 9), hard=0.3),
+    RepeatCopy(width=5, repeats=(1, 4), hard=0.1),
+    AssociativeRecall(items=(3, 8), hard=0.6),
+    PrioritySort(items=(6, 11), sorted=4, hard=0.2),
+]
+
+
+@pytest.mark.parametrize("task", HARD, ids=lambda task: task.kind)
+def test_hard_cases_are_for_training_alone(task: Task) -> None:
+    drawn: dict[str, Any] = {"hard": 0.0}
+    plain = dataclasses.replace(task, **drawn)  # type: ignore[type-var]
+    assert task.held_out("validation") == task.held_out("test") == plain
+
+
+def share_of_zeros(vectors: torch.Tensor) -> float:
+    return float((vectors == 0).all(dim=-1).double().mean())
+
+
+@pytest.mark.parametrize("hard", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize(
+    "task",
+    [
+        Copy(width=7, length=(12, 12)),
+        RepeatCopy(width=7, length=(12, 12), repeats=(2, 2)),
+        PrioritySort(width=7, items=(12, 12), sorted=3),
+    ],
+    ids=lambda task: task.kind,
+)
+def test_hard_vectors_keep_one_bit_in_w(task: Task, hard: float) -> None:
+    """So that a bit is 1 with a chance of 1 in 2 W, and all are 0 with (1 - 1 / 2 W) ** W."""
+    settings: dict[str, Any] = {"hard": hard}
+    harder = dataclasses.replace(task, **settings)  # type: ignore[type-var]
+    vectors = harder.sample(np.random.default_rng(10), 4000).inputs[:12, :, :7]
+    ones, zeros = 1 / 2 - hard * (1 / 2 - 1 / 14), 1 / 2**7 + hard * ((13 / 14) ** 7 - 1 / 2**7)
+    n = 12 * 4000
+    assert float(vectors.mean()) == pytest.approx(ones, abs=5 * 0.5 / (7 * n) ** 0.5)
+    assert share_of_zeros(vectors) == pytest.approx(zeros, abs=5 * (zeros / n) ** 0.5)
+
+
+@pytest.mark.parametrize("hard", [0.0, 0.3, 1.0])
+def test_hard_items_differ_from_an_earlier_one_in_few_bits(hard: float) -> None:
+    """Of 30 bits: 5 in the mean, of chance ones 15; never in none."""
+    task = AssociativeRecall(width=10, item_length=3, items=(7, 7), hard=hard)
+    episode = task.sample(np.random.default_rng(11), 3000)
+    items = episode.inputs[: 7 * 4].reshape(7, 4, 3000, 12)[:, 1:, :, :10]  # [K, L, B, W]
+    items = items.permute(2, 0, 1, 3).flatten(2)  # [B, K, 30]
+    different = (items[:, 1:, None] != items[:, None, :-1]).sum(dim=-1)  # [B, later, earlier]
+    earlier = torch.ones(6, 6).tril().bool()
+    assert (different[:, earlier] > 0).all()
+    nearest = different.masked_fill(~earlier, 99).amin(dim=2)  # [B, 6] of the second to the last
+    near = float((nearest[:, 0] <= 9).double().mean())
+    by_chance, by_copying = 0.0214, 0.9805  # a binomial of 30, at 1/2 and at 1/6, up to 9
+    expected = by_chance + hard * (by_copying - by_chance)
+    assert near == pytest.approx(expected, abs=5 * (expected / 3000) ** 0.5)
+    if hard == 1:
+        assert float(nearest.double().mean()) < 5
+
+
+def test_hard_items_are_distinct_even_where_few_exist() -> None:
+    task = AssociativeRecall(width=3, item_length=1, items=(4, 4), hard=1.0)
+    episode = task.sample(np.random.default_rng(12), 2000)
+    items = episode.inputs[1:8:2, :, :3] @ torch.tensor([4.0, 2.0, 1.0])  # [K, B]
+    assert (items.sort(dim=0).values.diff(dim=0) > 0).all()
+
+
+@pytest.mark.parametrize("hard", [0.0, 0.4, 1.0])
+def test_hard_priorities_lie_close_to_another(hard: float) -> None:
+    """Each but the first is close to an earlier one; by chance, to one of k earlier, few are."""
+    task = PrioritySort(items=(5, 5), sorted=2, hard=hard)
+    priority = task.sample(np.random.default_rng(13), 8000).inputs[:5, :, 8]
+    assert float(priority.abs().max()) <= 1
+    for k in range(1, 5):
+        nearest = (priority[k] - priority[:k]).abs().amin(dim=0)
+        close = float((nearest <= NEAR + 1e-6).double().mean())
+        assert close == pytest.approx(hard, abs=(1 - hard) * k * NEAR + 5 * 0.5 / 8000**0.5)
+        assert hard < 1 or close == 1
+
+
 # Settings
 
 
@@ -170,6 +252,10 @@ BAD: list[tuple[type[Task], str, dict[str, Any]]] = [
     (Copy, "width", {"width": 8.5}),
     (Copy, "mixed", {"mixed": 1}),
     (Copy, "mixed", {"mixed": "yes"}),
+    (Copy, "hard", {"hard": 1.5}),
+    (RepeatCopy, "hard", {"hard": -0.1}),
+    (AssociativeRecall, "hard", {"hard": "0.5"}),
+    (PrioritySort, "hard", {"hard": float("nan")}),
     (Copy, "lenght", {"lenght": 20}),
     (Copy, "kind", {"kind": "ngram"}),
     (RepeatCopy, "repeats", {"repeats": [0, 3]}),
