@@ -386,6 +386,7 @@ def plot(
         config.train.solved_bits,
         task.unit,
         config.train.curriculum is not None,
+        directory.manifest().get("refining"),
     )
     plots.save(curve, curve_picture)
     written = [curve_picture, picture, directory.trace_file]

@@ -155,7 +155,8 @@ class Plan:
 def _learning(top: tuple[float, float], title: str, task: Task, found: Found) -> Figure:
     """Training cost as the paper has it, on the task as it is trained.
 
-    Where training begins with smaller tasks, its cost is theirs, so that validation is shown.
+    Where training begins with smaller tasks, its cost is theirs, so that validation is shown. Where
+    it is refined on harder cases, the cost of these is left out.
     """
     validated = [model for model, g in found.items() if g.median.config.train.curriculum]
     if validated:
@@ -179,6 +180,8 @@ def _training(result: Result) -> Curve:
         rows = result.validation
         return Curve(np.array([r["sequences"] for r in rows]), np.array([r["bits"] for r in rows]))
     rows = result.run.rows(result.run.metrics_file)
+    if (refining := result.manifest.get("refining")) is not None:
+        rows = [row for row in rows if row["sequences"] <= refining]
     if not rows:
         raise NTMError(f"{result.run.metrics_file}: holds no row of training")
     return Curve(np.array([r["sequences"] for r in rows]), np.array([r["bits"] for r in rows]))

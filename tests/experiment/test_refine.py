@@ -13,6 +13,7 @@ from ntm.experiment.config import Config
 from ntm.experiment.curriculum import refined_task
 from ntm.experiment.results import read_results
 from ntm.experiment.rundir import RunDir
+from ntm.experiment.runs import continue_run
 from ntm.experiment.train import train
 from tasks.copy import Copy
 from tests.experiment.small import SMALL, Watch, new_run, small_config_of
@@ -117,8 +118,10 @@ def test_a_run_that_is_over_can_be_refined_later(tmp_path: Path) -> None:
     at_once, later = new_run(tmp_path / "at once", refined), new_run(tmp_path / "later", plain)
     train(at_once, refined, CPU, Watch())
     train(later, plain, CPU, Watch())
-    later.save_config(refined)
-    train(later, refined, CPU, Watch(), resume=True)
+    settings = ["train.refine={sequences: 24, lr: 2e-3, task: {hard: 0.5}}"]
+    later, extended, _ = continue_run(later.path, settings, refined, CPU, "ntm train --resume")
+    assert extended == refined == later.config()
+    train(later, extended, CPU, Watch(), resume=True)
     assert all(torch.equal(weights(later)[k], v) for k, v in weights(at_once).items())
     again = train(later, refined, CPU, Watch(), resume=True)
     assert again.sequences == refined.longest
