@@ -162,7 +162,6 @@ def train(
             sequences=progress.sequences,
             seconds=round(progress.seconds, 1),
             peak_memory_mib=peak_memory_mib(),
-            refining=progress.refining,
         )
     best = progress.best_bits
     typer.echo(

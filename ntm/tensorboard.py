@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from importlib.util import find_spec
 from types import TracebackType
 
@@ -34,12 +33,11 @@ class TensorBoard:
         require()
         from torch.utils.tensorboard import SummaryWriter
 
-        self.run, self.watcher, self.best = run, watcher, math.inf
+        self.run, self.watcher = run, watcher
         again = None
         if run.last_file.exists():  # resumed: what it writes again replaces what came after
             before = run.load_checkpoint().state["progress"]
             again = before["sequences"] + 1
-            self.best = math.inf if before["best_bits"] is None else before["best_bits"]
         self.writer = SummaryWriter(run.path / "tensorboard", purge_step=again)
 
     def __enter__(self) -> TensorBoard:
@@ -58,9 +56,7 @@ class TensorBoard:
     def validated(self, row: dict[str, float]) -> None:
         self.watcher.validated(row)
         self._scalars("validation", row)
-        above = row["bits"] - row["floor"]
-        if above < self.best:
-            self.best = above
+        if self.run.load_best().state.get("sequences") == row["sequences"]:
             model, config = load_model(self.run)
             rng = numpy_generator(0, Stream.EVALUATION)
             task = config.validation_task

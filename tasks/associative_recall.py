@@ -32,6 +32,7 @@ class AssociativeRecall(Task):
     mixed: as in :class:`tasks.copy.Copy`.
     hard: in training, the share of items that are like an earlier one of their list but for a few
         bits. By chance hardly any are, and then few of the bits are enough to tell items apart.
+        Without effect where most of the items that exist are listed.
     """
 
     kind: Literal["associative_recall"] = "associative_recall"

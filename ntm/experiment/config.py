@@ -102,8 +102,8 @@ class ScheduleConfig:
 
     linear, cosine and exponential fall over the budget. A cooldown waits for the task to be
     understood: once validation is less than ``below`` bits above the floor, the step size falls
-    linearly over ``over`` sequences, and then the run ends, if some validation was below
-    ``solved_bits``; if none was, the step size returns.
+    linearly over ``over`` sequences, and then this part of training ends, if some validation was
+    below ``solved_bits``; if none was, the step size returns.
     """
 
     kind: Literal["constant", "linear", "cosine", "exponential", "cooldown"] = "constant"
@@ -183,7 +183,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ValidationConfig:
-    """The fixed episodes that decide when training is solved, and which weights are best."""
+    """The fixed episodes that decide when training is solved, and which weights are kept."""
 
     every: int = Field(default=500, ge=1)  # sequences
     episodes: int = Field(default=100, ge=1, le=100_000)

@@ -35,9 +35,16 @@ def task_at(config: Config, stage: int) -> Task:
     for name, (start, end) in _ends(config).items():
         grown = (end - start) * stage
         value = start + (grown // last if isinstance(end, int) else grown / last)
+        value = end if stage == last else value  # to the last bit
         whole = getattr(first, name)
         now.append((name, (whole[0], value) if isinstance(whole, tuple) else value))
     return _with(config.task, tuple(now), CURRICULUM)
+
+
+def lessons(config: Config) -> list[Task]:
+    """The task, and those that training begins and ends with: what its limits depend on."""
+    found = [task_at(config, 0), config.task]
+    return [*found, refined_task(config)] if config.train.refine is not None else found
 
 
 def refined_task(config: Config) -> Task:

@@ -220,7 +220,8 @@ def unlike(groups: Iterable[Group]) -> dict[str, list[Any]]:
             "validation.episodes": config.validation.episodes,
             "validation.every": config.validation.every,
             "train.solved_bits": config.train.solved_bits,
-            "train.sequences": config.longest,
+            "train.sequences": config.train.sequences,
+            "train.refine": refine.sequences if (refine := config.train.refine) else None,
         }
         for key, value in terms.items():
             if value not in found.setdefault(key, []):

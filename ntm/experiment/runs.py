@@ -16,6 +16,7 @@ import torch
 from ntm.errors import UsageError
 from ntm.experiment import limits
 from ntm.experiment.config import Config, load_config, to_dict
+from ntm.experiment.curriculum import lessons
 from ntm.experiment.episodes import draw
 from ntm.experiment.evaluate import state_size
 from ntm.experiment.models import choose_engine, new_model
@@ -26,18 +27,24 @@ from ntm.machine.model import Model
 from tasks import Task
 from tasks.base import TaskError
 
-#: Settings that a run may be given anew when it is resumed: those that only say when to stop.
+#: Settings that a run may be given anew when it is resumed, until it is refined: those that only
+#: say when to stop.
 EXTENDABLE = {"train.sequences", "train.solved_bits"}
 #: And a run may be refined that was not meant to be.
 REFINE = "train.refine"
 
 
+def is_extendable(key: str) -> bool:
+    """Whether a run that is resumed may be given this setting anew."""
+    return key in EXTENDABLE or key.startswith(REFINE)
+
+
 def start_run(path: Path, config: Config, device: torch.device, command: str) -> RunDir:
     """The folder of a new run, with its config and its manifest."""
-    if device.type == "cpu":
-        limits.check(config.task, config.model, config.train.batch, config.train.segment)
+    _check_memory(config, device)
     model = new_model(config, device)  # before the folder is made: one that cannot be leaves none
-    draw(config.task, numpy_generator(config.seed, Stream.TRAINING), config.train.batch)
+    for task in lessons(config):
+        draw(task, numpy_generator(config.seed, Stream.TRAINING), config.train.batch)
     circumstances = _circumstances(config, model)
     run = RunDir.create(path, config)
     run.update_manifest(
@@ -52,10 +59,16 @@ def start_run(path: Path, config: Config, device: torch.device, command: str) ->
     return run
 
 
+def _check_memory(config: Config, device: torch.device) -> None:
+    if device.type == "cpu":
+        for task in lessons(config):
+            limits.check(task, config.model, config.train.batch, config.train.segment)
+
+
 def continue_run(
     path: Path, settings: Iterable[str], given: Config, device: torch.device, command: str
 ) -> tuple[RunDir, Config, list[str]]:
-    """An existing run and its own config, in which only ``EXTENDABLE`` settings may change.
+    """An existing run and its own config, in which only settings that ``is_extendable`` may change.
 
     Also returns what a user should know: settings of the ``given`` config that the run has
     otherwise, and circumstances that have changed. With the same circumstances, the run goes on
@@ -69,16 +82,20 @@ def continue_run(
     changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
     if before.task.kind == config.task.kind and _same_data(run, config.task):
         changed -= {"task.path"}  # the same text, elsewhere
-    changed = {key for key in changed if not key.startswith(REFINE)}
-    if forbidden := sorted(changed - EXTENDABLE):
+    if forbidden := sorted(key for key in changed if not is_extendable(key)):
         key = forbidden[0]
         raise UsageError(
             f"{run.path}: a resumed run keeps its settings, but {key} is {old.get(key)} there "
             f"and {new.get(key)} here; only {', '.join(sorted(EXTENDABLE))} and {REFINE} may change"
         )
-    draw(config.task, numpy_generator(config.seed, Stream.TRAINING), 1)
+    for task in lessons(config):
+        draw(task, numpy_generator(config.seed, Stream.TRAINING), 1)
     if run.has_started():
-        run.load_checkpoint()  # before anything is written: it may be damaged
+        checkpoint = run.load_checkpoint()  # before anything is written: it may be damaged
+        if changed and checkpoint.state["progress"].get("refining") is not None:
+            raise UsageError(
+                f"{run.path}: {min(changed)}: cannot change, the run is refined already"
+            )
     run.tidy()
     if config != before:
         run.save_config(config)
@@ -86,8 +103,7 @@ def continue_run(
     asked = flat(to_dict(given))
     kept = sorted(k for k in new.keys() | asked.keys() if new.get(k) != asked.get(k))
     notes = [f"the run keeps its own settings, in which {', '.join(kept)} differ"] if kept else []
-    if device.type == "cpu":
-        limits.check(config.task, config.model, config.train.batch, config.train.segment)
+    _check_memory(config, device)
     model = new_model(config, device)
     manifest, now = run.manifest(), _circumstances(config, model)
     if "format" not in manifest:  # it was killed before there was one

@@ -52,7 +52,7 @@ class Progress:
 
     sequences: int = 0
     seconds: float = 0.0
-    best_bits: float | None = None  # of the best validation so far, above the floor
+    best_bits: float | None = None  # of the weights that are kept, in validation, above the floor
     last_bits: float | None = None  # of the last one
     cooling: int | None = None  # sequences when the cooldown that is under way began
     status: str = "running"  # running, solved, budget (used up), interrupted, failed
@@ -60,7 +60,7 @@ class Progress:
     stage: int = 0  # of the curriculum
     lesson: dict[str, float] = field(default_factory=dict)  # sums since its last examination
     refining: int | None = None  # sequences when the second part of training began
-    refined: bool = False  # whether the weights that are kept are of it
+    refined: bool = False  # whether the weights that are kept are of it, and solved
 
 
 def train(
@@ -106,6 +106,9 @@ def train(
             load_weights(model, run.load_best(), run.best_file)
             optimizer = build_optimizer(config, parameters, uses_fused(model))
             progress.refining, over = progress.sequences, False
+            run.update_manifest(refining=progress.refining)  # for results and pictures
+            # Before anything becomes the best, so that a run that is killed does not begin there.
+            _save(run, model, optimizer, rng.bit_generator.state, progress)
         for group in optimizer.param_groups:
             group["lr"] = step_size(config, progress)
 
@@ -116,7 +119,7 @@ def train(
         total, norm_value = cost.nats.sum().item(), norm.item()
         overflows = 0 if math.isfinite(norm_value) else overflows + 1
         if not math.isfinite(total) or overflows == OVERFLOWS:
-            raise NotFiniteError(_diagnosis(run, model, task, episode, cost.nats))
+            raise NotFiniteError(_diagnosis(run, model, task, episode, cost.nats, _lr(progress)))
         # Saved here: the weights have just proved good, and are not changed yet.
         stop = should_stop()
         if stop:
@@ -346,7 +349,9 @@ def _validate(
         episode = task.sample(numpy_generator(0, Stream.VALIDATION), 1)
         nats = torch.full((1,), math.nan)
         raise NotFiniteError(
-            _diagnosis(run, model, task, episode.to(model.readout.weight.device), nats)
+            _diagnosis(
+                run, model, task, episode.to(model.readout.weight.device), nats, _lr(progress)
+            )
         )
     row = {"sequences": progress.sequences, "seconds": round(progress.seconds, 3)}
     row |= {name: scores[name] for name in ("bits", "floor", "bit_errors", "exact")}
@@ -437,7 +442,14 @@ def _restore(run: RunDir, model: Model, optimizer: Optimizer, rng: Any) -> Progr
     return progress
 
 
-def _diagnosis(run: RunDir, model: Model, task: Task, episode: Episode, nats: Tensor) -> str:
+def _lr(progress: Progress) -> str:
+    """The setting that is the step size now."""
+    return "train.optimizer.lr" if progress.refining is None else "train.refine.lr"
+
+
+def _diagnosis(
+    run: RunDir, model: Model, task: Task, episode: Episode, nats: Tensor, lr: str
+) -> str:
     """Where numbers first stopped being finite, and what is left of the run."""
     bad = torch.nonzero(~nats.isfinite()).flatten().tolist()
     what = "the loss" if bad else "the gradient"
@@ -451,6 +463,6 @@ def _diagnosis(run: RunDir, model: Model, task: Task, episode: Episode, nats: Te
     saved = run.load_checkpoint().state["progress"]["sequences"]
     return (
         f"{run.path}: {what} is not finite; it arose in {origin}. Training stopped; "
-        f"the checkpoint of {saved} sequences is kept. A smaller train.optimizer.lr or a "
+        f"the checkpoint of {saved} sequences is kept. A smaller {lr} or a "
         "train.clip usually helps"
     )

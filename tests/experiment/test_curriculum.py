@@ -56,6 +56,14 @@ def test_shares_grow_in_proportion() -> None:
     assert stages(growing) == 5
 
 
+def test_a_share_may_shrink_to_nothing() -> None:
+    copy = {"kind": "copy", "width": 3, "length": [2, 5]}
+    shrinking = config({"length": [2, 2], "hard": 0.05}, copy)
+    shares = [task_at(shrinking, n).hard for n in range(4)]  # type: ignore[attr-defined]
+    assert shares == pytest.approx([0.05, 0.1 / 3, 0.05 / 3, 0])
+    assert shares[-1] == 0
+
+
 def test_a_share_alone_grows_in_one_step() -> None:
     growing = config({"hard": 0.0}, {"kind": "associative_recall", "hard": 0.25})
     assert stages(growing) == 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from ntm.errors import NTMError
+from ntm.errors import NTMError, UsageError
 from ntm.experiment.config import Config
 from ntm.experiment.curriculum import refined_task
 from ntm.experiment.results import read_results
@@ -49,12 +49,17 @@ def test_it_goes_on_for_so_many_sequences_at_a_step_size_that_falls(tmp_path: Pa
 
 
 def test_it_begins_with_the_best_weights_and_no_memory_of_the_optimiser(tmp_path: Path) -> None:
-    """As a run does that is given the best weights of the first part, and its generator."""
-    plain, refined = config(None), config()
+    """The best are not the last here: the first part ends with steps that are far too large."""
+    large = {"kind": "graves_rmsprop", "lr": 0.2}
+    plain, refined = config(None, optimizer=large), config(optimizer=large)
     first, both = new_run(tmp_path / "first", plain), new_run(tmp_path / "both", refined)
     train(first, plain, CPU, Watch())
+    best, last = first.load_best(), first.load_checkpoint()
+    assert best.state["sequences"] < last.state["progress"]["sequences"]
     train(both, refined, CPU, Watch(), should_stop=stop_after(progress_at(plain)))
-    assert all(torch.equal(weights(both)[k], v) for k, v in first.load_best().weights.items())
+    assert all(torch.equal(weights(both)[k], v) for k, v in best.weights.items())
+    generator = both.load_checkpoint().state["generator"]
+    assert generator == last.state["generator"]
     assert not RunDir(both.path).load_checkpoint().optimizer
 
 
@@ -76,7 +81,7 @@ def test_solved_weights_of_refinement_replace_better_ones(tmp_path: Path) -> Non
     easy = config(solved_bits=1e3)
     run = new_run(tmp_path, easy)
     progress = train(run, easy, CPU, Watch())
-    run.update_manifest(status="solved", refining=progress.refining)
+    run.update_manifest(status="solved")
     kept = run.load_best().state["sequences"]
     assert progress.refining is not None
     assert kept > progress.refining
@@ -91,7 +96,7 @@ def test_of_a_run_that_is_never_solved_the_best_of_all_are_kept(tmp_path: Path) 
     run = new_run(tmp_path, spoiled)
     progress = train(run, spoiled, CPU, Watch())
     assert progress.status == "budget"
-    run.update_manifest(status="budget", refining=progress.refining)
+    run.update_manifest(status="budget")
     rows = run.rows(run.validation_file)
     best = min(rows, key=lambda row: row["bits"])
     assert best["sequences"] <= spoiled.train.sequences < rows[-1]["sequences"]
@@ -100,14 +105,14 @@ def test_of_a_run_that_is_never_solved_the_best_of_all_are_kept(tmp_path: Path) 
     assert result.best == best
 
 
-@pytest.mark.parametrize("steps", [3, 14])
+@pytest.mark.parametrize("steps", [3, 20, 24])
 def test_a_resumed_run_goes_on_where_it_was(tmp_path: Path, steps: int) -> None:
     refined = config()
     whole, parts = new_run(tmp_path / "whole", refined), new_run(tmp_path / "parts", refined)
     train(whole, refined, CPU, Watch())
     stopped = train(parts, refined, CPU, Watch(), should_stop=stop_after(steps))
     assert stopped.status == "interrupted"
-    assert (stopped.refining is not None) == (steps > progress_at(refined))
+    assert (stopped.refining is not None) == (steps >= progress_at(refined))
     train(parts, refined, CPU, Watch(), resume=True)
     assert all(torch.equal(weights(parts)[k], v) for k, v in weights(whole).items())
     assert whole.rows(whole.metrics_file)[-1]["bits"] == parts.rows(parts.metrics_file)[-1]["bits"]
@@ -125,6 +130,53 @@ def test_a_run_that_is_over_can_be_refined_later(tmp_path: Path) -> None:
     assert all(torch.equal(weights(later)[k], v) for k, v in weights(at_once).items())
     again = train(later, refined, CPU, Watch(), resume=True)
     assert again.sequences == refined.longest
+
+
+def test_a_run_that_was_killed_early_in_refinement_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    """Its weights of then, already the kept ones, are not what refinement begins with."""
+    easy = config(solved_bits=1e3, checkpoint_every=1000)
+    whole, killed = new_run(tmp_path / "whole", easy), new_run(tmp_path / "killed", easy)
+    train(whole, easy, CPU, Watch())
+
+    class Kill(Watch):
+        def validated(self, row: dict[str, float]) -> None:
+            super().validated(row)
+            if len(self.validations) == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(killed, easy, CPU, Kill())
+    assert killed.load_best().state["refining"] is not None
+    train(killed, easy, CPU, Watch(), resume=True)
+    assert all(torch.equal(weights(killed)[k], v) for k, v in weights(whole).items())
+
+
+@pytest.mark.parametrize(
+    "setting", ["train.refine=null", "train.refine.lr=0.1", "train.sequences=900"]
+)
+def test_what_is_refined_already_keeps_its_settings(setting: str, tmp_path: Path) -> None:
+    refined = config()
+    run = new_run(tmp_path, refined)
+    train(run, refined, CPU, Watch())
+    with pytest.raises(UsageError, match=rf"{setting.partition('=')[0]}.*: cannot change"):
+        continue_run(run.path, [setting], refined, CPU, "")
+    continue_run(run.path, [], refined, CPU, "")
+
+
+@pytest.mark.parametrize("part", ["refine", "curriculum"])
+def test_a_part_that_cannot_fit_into_memory_is_refused_at_once(part: str, tmp_path: Path) -> None:
+    huge: dict[str, Any] = {"task": {"length": 10**9}}
+    huge |= {"sequences": 3, "lr": 1e-3} if part == "refine" else {"below": 1.0}
+    with pytest.raises(NTMError, match="GiB"):
+        new_run(tmp_path / "run", config(**{"refine": None, part: huge}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_ridge_is_not_refined() -> None:
+    ridge = {"optimizer": {"kind": "ridge"}, "sequences": 60, "refine": REFINE}
+    model = {"controller": {"kind": "echo_state", "size": 7}}
+    with pytest.raises(NTMError, match=r"train\.refine: ridge has no steps"):
+        small_config_of(COPY, model=model, train=ridge)
 
 
 def test_its_task_is_the_one_that_is_named() -> None:
