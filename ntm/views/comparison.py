@@ -149,7 +149,7 @@ def generalisation(
     figure = Figure(figsize=(7.5, 4.4), layout="constrained")
     axes = figure.add_subplot()
     largest = trained
-    for (name, sizes), colour in zip(groups.items(), _cycle(len(groups)), strict=True):
+    for (name, sizes), (colour, dashes) in zip(groups.items(), _styles(len(groups)), strict=True):
         at = sorted(sizes)
         bits = [np.maximum(np.asarray(sizes[size], float), LOWEST) for size in at]
         low, middle, high = np.array([np.quantile(b, (0.25, 0.5, 0.75)) for b in bits]).T
@@ -157,7 +157,9 @@ def generalisation(
             axes.plot([size] * len(values), values, "o", color=colour, markersize=3, alpha=0.35)
         axes.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
         label = f"{name} ({_seeds(max(map(len, bits)))})"
-        axes.plot(at, middle, "o-", color=colour, linewidth=2, markersize=5, label=label)
+        axes.plot(
+            at, middle, dashes, marker="o", color=colour, linewidth=2, markersize=5, label=label
+        )
         largest = max(largest, *at)
     _mark(axes, points)
     axes.set_xscale("log")
@@ -186,7 +188,7 @@ def accuracy(groups: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], titl
     figure = Figure(figsize=(7.5, 4.0), layout="constrained")
     axes = figure.add_subplot()
     label = next(key for seeds in groups.values() for key in seeds[0][0])
-    for (name, seeds), colour in zip(groups.items(), _cycle(len(groups)), strict=True):
+    for (name, seeds), (colour, dashes) in zip(groups.items(), _styles(len(groups)), strict=True):
         found: dict[float, list[float]] = {}
         for rows in seeds:
             kept = [row for row in rows if row["scored"] >= FEW]
@@ -196,8 +198,9 @@ def accuracy(groups: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], titl
             for row in kept:
                 found.setdefault(row[label], []).append(row["accuracy"])
         at = sorted(found)
-        axes.plot(at, [np.median(found[x]) for x in at], "o-", color=colour, linewidth=2,
-                  markersize=4, clip_on=False, label=f"{name} ({_seeds(len(seeds))})")  # fmt: skip
+        middle = [np.median(found[x]) for x in at]
+        axes.plot(at, middle, dashes, marker="o", color=colour, linewidth=2, markersize=4,
+                  clip_on=False, label=f"{name} ({_seeds(len(seeds))})")  # fmt: skip
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -233,8 +236,9 @@ def _finish(figure: Figure, axes: Axes, title: str) -> Figure:
     return figure
 
 
-def _cycle(count: int) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(count)]
+def _styles(count: int) -> list[tuple[str, str]]:
+    """Colours and lines, no two alike: where colours begin again, lines are dashed, then dotted."""
+    return [(COLOURS[i % MANY], ("-", "--", ":")[min(i // MANY, 2)]) for i in range(count)]
 
 
 def _seeds(count: int) -> str:

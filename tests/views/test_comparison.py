@@ -144,3 +144,11 @@ def test_right_answers_have_a_median_every_seed_and_no_rare_label() -> None:
     assert line(axes, "LSTM (3 seeds)") == ([0, 1], [0.3, 0.55])
     assert len(axes.lines) == 4
     assert axes.get_xlabel() == "characters of the word seen"
+
+
+def test_more_lines_than_colours_are_told_apart_by_dashes() -> None:
+    sizes = {f"{n}": {10.0: [n + 1.0], 20.0: [n + 2.0]} for n in range(2 * len(COLOURS) + 3)}
+    axes = axes_of(generalisation(sizes, "copy", "length", trained=6))
+    drawn = [line for line in axes.lines if str(line.get_label()).endswith("(1 seed)")]
+    looks = {(line.get_color(), line.get_linestyle()) for line in drawn}
+    assert len(looks) == len(drawn) == len(sizes)
