@@ -261,7 +261,7 @@ def evaluate(
 
     What is found is kept in the run, for reports.
     """
-    from ntm.experiment.config import task_settings, with_settings
+    from ntm.experiment.config import as_tested, task_settings
     from ntm.experiment.evaluate import evaluate as score
     from ntm.experiment.limits import cap_memory
     from ntm.experiment.models import find_device, load_model
@@ -276,7 +276,7 @@ def evaluate(
         cap_memory()
     model, config = load_model(directory, chosen, slots)
     others = task_settings(settings or ())
-    task = with_settings(config.task, others)
+    task = as_tested(config.task, others)
     others = settings_of_test(directory, task, others)
     scores = score(model, task, episodes, seed)
     summary, memory = scores.summary(), config.model.memory
@@ -342,7 +342,7 @@ def plot(
 ) -> None:
     """Draw a run: its learning curve, and its memory at work on one episode."""
     from ntm.experiment import limits
-    from ntm.experiment.config import task_settings, with_settings
+    from ntm.experiment.config import as_tested, task_settings
     from ntm.experiment.episodes import draw
     from ntm.experiment.models import load_model
     from ntm.experiment.rundir import RunDir
@@ -354,7 +354,7 @@ def plot(
     directory = RunDir.open(run)
     model, config = load_model(directory, slots=slots)
     longest = {} if settings else config.validation.task
-    task = with_settings(config.task, {**longest, **task_settings(settings or ())})
+    task = as_tested(config.task, {**longest, **task_settings(settings or ())})
     task = task.held_out("test")
     limits.check(task, config.model, batch=1, history=False)
     episode = draw(task, numpy_generator(seed, Stream.EVALUATION), 1)

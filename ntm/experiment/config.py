@@ -247,7 +247,7 @@ class Config:
 
     @model_validator(mode="after")
     def _validation_fits(self) -> Config:
-        with_settings(self.task, self.validation.task, "validation.task")
+        as_tested(self.task, self.validation.task, "validation.task")
         return self
 
     @model_validator(mode="after")
@@ -423,6 +423,19 @@ def with_settings(task: Task, settings: dict[str, Any], where: str = "task") -> 
             f"{where}: the model has {task.input_size} inputs and {task.output_size} outputs, but "
             f"with {settings} the task has {other.input_size} and {other.output_size}"
         )
+    return other
+
+
+def as_tested(task: Task, settings: dict[str, Any], where: str = "task") -> Task:
+    """The same task at other settings, for episodes that are held out.
+
+    Raises UsageError for a setting that only training has.
+    """
+    other = with_settings(task, settings, where)
+    held_out = other.held_out("test")
+    for key in settings:
+        if (value := getattr(held_out, key)) != getattr(other, key):
+            raise UsageError(f"{where}.{key}: is for training alone; elsewhere it is {value}")
     return other
 
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from configs import shipped_configs
-from ntm.errors import UsageError
+from ntm.errors import NTMError, UsageError
 from ntm.experiment.config import (
     Config,
+    as_tested,
     dump_config,
     load_config,
     parse_config,
@@ -15,8 +17,12 @@ from ntm.experiment.config import (
     to_dict,
     with_settings,
 )
+from tasks import Task
 from tasks.copy import Copy
+from tasks.ngram import NGram
+from tasks.priority_sort import PrioritySort
 from tasks.repeat_copy import RepeatCopy
+from tests.experiment.small import small_config_of
 
 SMALL = """
 task: {kind: copy, width: 3, length: [1, 4]}
@@ -208,3 +214,22 @@ def test_ridge_regression_is_refused_where_it_fits_nothing(
     reservoir = ["model.controller={kind: echo_state}", "train.optimizer={kind: ridge}"]
     with pytest.raises(UsageError, match=message):
         load_config(config, [*reservoir, *settings])
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "message"),
+    [
+        (Copy(), {"hard": 0.5}, r"task\.hard: is for training alone; elsewhere it is 0\.0"),
+        (PrioritySort(), {"mixed": False}, r"task\.mixed: is for training alone"),
+        (NGram(), {"targets": "optimal"}, r"task\.targets: .* elsewhere it is drawn"),
+    ],
+)
+def test_what_only_training_has_is_refused_elsewhere(
+    task: Task, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        as_tested(task, settings)
+    key, value = next(iter(settings.items()))
+    assert as_tested(task, {key: getattr(task, key)}) == task  # what is as it was is not asked for
+    with pytest.raises(NTMError, match=rf"validation\.{message[:10]}"):
+        small_config_of({"kind": task.kind}, validation={"task": {key: value}})
