@@ -43,8 +43,9 @@ def task_at(config: Config, stage: int) -> Task:
 
 def lessons(config: Config) -> list[Task]:
     """The task, and those that training begins and ends with: what its limits depend on."""
-    found = [task_at(config, 0), config.task]
-    return [*found, refined_task(config)] if config.train.refine is not None else found
+    first = [task_at(config, 0)] if config.train.curriculum is not None else []
+    last = [refined_task(config)] if config.train.refine is not None else []
+    return [*first, config.task, *last]
 
 
 def refined_task(config: Config) -> Task:
