@@ -22,8 +22,9 @@ from tasks.base import (
     random_bits,
 )
 
-#: How far a hard priority is at most from an earlier one of its list.
-NEAR = 0.01
+#: How far a hard priority is from an earlier one of its list, at least and at most, log-uniform:
+#: priorities must be told apart at every scale, and are not below the least.
+NEAR = (2e-4, 5e-3)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -47,7 +48,7 @@ class PrioritySort(Task):
     sorted: how many of them are to be said, from the highest priority down; all, if they are fewer.
     mixed: as in :class:`tasks.copy.Copy`.
     hard: in training, the share of vectors that are nearly empty, and of priorities that are nearly
-        the same as an earlier one of their list. By chance most lists have no such pair.
+        the same as an earlier one of their list (``NEAR``).
     """
 
     kind: Literal["priority_sort"] = "priority_sort"
@@ -112,7 +113,8 @@ class PrioritySort(Task):
         priority = rng.uniform(-1, 1, size=(items, batch)).astype(np.float32)
         if self.hard:
             hard = rng.random((items, batch)) < self.hard
-            away = rng.uniform(-NEAR, NEAR, size=(items, batch)).astype(np.float32)
+            away = np.exp(rng.uniform(*np.log(NEAR), size=(items, batch)))
+            away = (away * rng.choice([-1, 1], size=(items, batch))).astype(np.float32)
             for k in range(1, items):
                 earlier = priority[rng.integers(0, k, size=batch), np.arange(batch)]
                 priority[k] = np.where(hard[k], np.clip(earlier + away[k], -1, 1), priority[k])

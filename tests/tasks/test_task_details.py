@@ -212,14 +212,26 @@ def test_hard_items_are_distinct_even_where_few_exist() -> None:
 @pytest.mark.parametrize("hard", [0.0, 0.4, 1.0])
 def test_hard_priorities_lie_close_to_another(hard: float) -> None:
     """Each but the first is close to an earlier one; by chance, to one of k earlier, few are."""
-    task = PrioritySort(items=(5, 5), sorted=2, hard=hard)
+    task, (_, most) = PrioritySort(items=(5, 5), sorted=2, hard=hard), NEAR
     priority = task.sample(np.random.default_rng(13), 8000).inputs[:5, :, 8]
     assert float(priority.abs().max()) <= 1
     for k in range(1, 5):
         nearest = (priority[k] - priority[:k]).abs().amin(dim=0)
-        close = float((nearest <= NEAR + 1e-6).double().mean())
-        assert close == pytest.approx(hard, abs=(1 - hard) * k * NEAR + 5 * 0.5 / 8000**0.5)
+        close = float((nearest <= most + 1e-6).double().mean())
+        assert close == pytest.approx(hard, abs=(1 - hard) * k * most + 5 * 0.5 / 8000**0.5)
         assert hard < 1 or close == 1
+
+
+def test_hard_priorities_are_near_at_every_scale() -> None:
+    """Of two, the second lies above or below the first, within any octave as often as another."""
+    task = PrioritySort(items=(2, 2), sorted=1, hard=1.0)
+    priority = task.sample(np.random.default_rng(14), 8000).inputs[:2, :, 8]
+    away = (priority[1] - priority[0])[priority[0].abs() < 0.99].double()  # none is clipped there
+    assert float((away > 0).double().mean()) == pytest.approx(0.5, abs=5 * 0.5 / 7900**0.5)
+    least, most = NEAR
+    assert least - 1e-6 < float(away.abs().min()) < float(away.abs().max()) < most + 1e-6
+    share = (away.abs() < (least * most) ** 0.5).double().mean()
+    assert float(share) == pytest.approx(0.5, abs=5 * 0.5 / 7900**0.5)
 
 
 # Settings
