@@ -113,7 +113,8 @@ class PrioritySort(Task):
         priority = rng.uniform(-1, 1, size=(items, batch)).astype(np.float32)
         if self.hard:
             hard = rng.random((items, batch)) < self.hard
-            away = np.exp(rng.uniform(*np.log(NEAR), size=(items, batch)))
+            least, most = NEAR
+            away = least * (most / least) ** rng.random((items, batch))
             away = (away * rng.choice([-1, 1], size=(items, batch))).astype(np.float32)
             for k in range(1, items):
                 earlier = priority[rng.integers(0, k, size=batch), np.arange(batch)]
