@@ -31,6 +31,10 @@ from tasks.losses import BITS, Bits, Loss
 #: sharpening can multiply by more than 10^38. Such a step is left out; so many in a row are an end.
 OVERFLOWS = 10
 
+#: Refinement goes back to the best weights when validation costs so many times what they cost, or,
+#: where they cost less, what solved means. A change of task and a fresh optimiser alone may cost 6.
+LOST = 10
+
 #: So many rows of metrics are written every ``report_every`` sequences; later ones are means of
 #: more and more, so that a very long run does not fill a disk.
 ROWS = 10_000
@@ -100,15 +104,17 @@ def train(
     progress.status = "running"
     save, overflows, last_stage = False, 0, stages(config)
 
-    over = _is_over(config, progress)
+    over, lost = _is_over(config, progress), False
     while not over or _refines(config, progress):
-        if over:
+        if over or lost:
             load_weights(model, run.load_best(), run.best_file)
             optimizer = build_optimizer(config, parameters, uses_fused(model))
-            progress.refining, over = progress.sequences, False
-            run.update_manifest(refining=progress.refining)  # for results and pictures
+            if over:
+                progress.refining, over = progress.sequences, False
+                run.update_manifest(refining=progress.refining)  # for results and pictures
             # Before anything becomes the best, so that a run that is killed does not begin there.
             _save(run, model, optimizer, rng.bit_generator.state, progress)
+            lost = False
         for group in optimizer.param_groups:
             group["lr"] = step_size(config, progress)
 
@@ -157,7 +163,7 @@ def train(
         if due(config.validation.every) or progress.sequences >= _end(config, progress):
             _validate(run, config, model, progress, watcher)
             _keep(run, config, model, progress)
-            over = _is_over(config, progress)
+            over, lost = _is_over(config, progress), _is_lost(config, progress)
             if not over and progress.refining is None:
                 _cool(config, progress)
         save = save or due(settings.checkpoint_every)
@@ -302,6 +308,17 @@ def _is_over(config: Config, progress: Progress) -> bool:
         return True
     cooled = config.train.schedule.kind != "cooldown" or _cooled(config, progress)
     return progress.refining is None and _is_solved(config, progress) and cooled
+
+
+def _is_lost(config: Config, progress: Progress) -> bool:
+    """Whether refinement has just broken the machine, so that it goes back to the best weights.
+
+    What is sharp breaks at a step that is too large, and hardly mends at the smaller ones to come.
+    """
+    best, last = progress.best_bits, progress.last_bits
+    if progress.refining is None or best is None or last is None:
+        return False
+    return last > LOST * max(best, config.train.solved_bits)
 
 
 def _refines(config: Config, progress: Progress) -> bool:

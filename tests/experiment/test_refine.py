@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,48 @@ def test_of_a_run_that_is_never_solved_the_best_of_all_are_kept(tmp_path: Path) 
     assert run.load_best().state["sequences"] == best["sequences"]
     ((result,), _) = read_results([run.path])
     assert result.best == best
+
+
+@pytest.mark.parametrize(("lr", "breaks"), [(2e-3, False), (5.0, True)])
+def test_what_it_breaks_goes_back_to_the_best_weights(
+    lr: float, breaks: bool, tmp_path: Path
+) -> None:
+    """After the first validation in it, that is, the optimiser fresh once more."""
+    spoiled = config({**REFINE, "lr": lr})
+    run, every = new_run(tmp_path, spoiled), spoiled.validation.every
+    until = spoiled.train.sequences + every  # the budget is a multiple of it
+    train(run, spoiled, CPU, Watch(), should_stop=stop_after(until // spoiled.train.batch))
+    *_, best, last = (row["bits"] for row in run.rows(run.validation_file))
+    assert (last > 10 * best) == breaks
+    kept = run.load_best()
+    went_back = all(torch.equal(weights(run)[k], v) for k, v in kept.weights.items())
+    assert went_back == breaks
+    assert (not run.load_checkpoint().optimizer) == breaks
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_run_that_went_back_resumes_bit_for_bit(kill: bool, tmp_path: Path) -> None:
+    """Stopped two steps later, or killed at the validation that found it broken."""
+    spoiled = config({**REFINE, "lr": 5.0, "sequences": 45}, checkpoint_every=1000)
+    whole, parts = new_run(tmp_path / "whole", spoiled), new_run(tmp_path / "parts", spoiled)
+    train(whole, spoiled, CPU, Watch())
+    until = spoiled.train.sequences + spoiled.validation.every
+
+    class Kill(Watch):
+        def validated(self, row: dict[str, float]) -> None:
+            super().validated(row)
+            if kill and row["sequences"] == until:
+                raise KeyboardInterrupt
+
+    steps = until // spoiled.train.batch
+    with contextlib.suppress(KeyboardInterrupt):
+        train(parts, spoiled, CPU, Kill(), should_stop=stop_after(steps + 2))
+    train(parts, spoiled, CPU, Watch(), resume=True)
+    assert all(torch.equal(weights(parts)[k], v) for k, v in weights(whole).items())
+    assert (
+        whole.rows(whole.validation_file)[-1]["bits"]
+        == (parts.rows(parts.validation_file)[-1]["bits"])
+    )
 
 
 @pytest.mark.parametrize("steps", [3, 20, 24])
