@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +38,24 @@ _SOURCE = hashlib.sha256(
 ).hexdigest()
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Waits for other processes that write into a cache.
+
+    Numba reads its index, picks the name of a free file, and writes both: two processes that
+    compile one kernel, the one for float and the other for double, could pick the same name.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has none
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
 class _Cache(FunctionCache):  # type: ignore[misc]  # Numba has no types
     """Numba's cache on disk, which also says what is being compiled and how long it took."""
 
@@ -53,7 +72,8 @@ class _Cache(FunctionCache):  # type: ignore[misc]  # Numba has no types
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        super().save_overload(sig, data)
+        with _alone(Path(self.cache_path)):
+            super().save_overload(sig, data)
         seconds = time.perf_counter() - self._started
         log.info("compiled the fused %s kernel in %.1f s", self._py_func.__name__, seconds)
 
