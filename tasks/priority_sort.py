@@ -22,8 +22,8 @@ from tasks.base import (
     random_bits,
 )
 
-#: How far a hard priority is from an earlier one of its list, at least and at most, log-uniform:
-#: priorities must be told apart at every scale, and are not below the least.
+#: How far a hard priority is drawn from an earlier one of its list, at least and at most,
+#: log-uniform: priorities must be told apart at every scale, and are not below the least.
 NEAR = (2e-4, 5e-3)
 
 

@@ -114,7 +114,7 @@ def train(
                 run.update_manifest(refining=progress.refining)  # for results and pictures
             # Before anything becomes the best, so that a run that is killed does not begin there.
             _save(run, model, optimizer, rng.bit_generator.state, progress)
-            lost = False
+            lost, overflows = False, 0  # as in a run that is resumed here
         for group in optimizer.param_groups:
             group["lr"] = step_size(config, progress)
 
