@@ -58,11 +58,12 @@ class NTM(Model):
         first: Literal["constant", "learned"] = "constant",
         read: Literal["after", "before"] = "after",
         shared: bool = False,
+        shift_bias: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
         memory = MemoryConfig(
             slots=slots, width=width, read_heads=read_heads, write_heads=write_heads,
-            shift_range=shift_range, first=first, read=read, shared=shared,
+            shift_range=shift_range, first=first, read=read, shared=shared, shift_bias=shift_bias,
         )  # fmt: skip
         if isinstance(controller, str):
             controller = configure(controller, size=hidden_size, layers=layers)

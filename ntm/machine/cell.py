@@ -25,6 +25,9 @@ class MemoryConfig:
     read: what the read heads see of a step, the memory ``after`` its write, M_t, as in the paper's
         notation, or ``before`` it, M_{t-1}.
     shared: every head reads and writes, ``read_heads`` = ``write_heads`` of them, at one weighting.
+    shift_bias: what the bias of the shift to the next slot begins with, of every head. At 0 heads
+        begin by spreading over both neighbours; at 2 they walk, 0.79 of the weight going to the
+        next slot at every step (of three shifts).
     """
 
     slots: int = Field(default=128, ge=1)
@@ -35,6 +38,15 @@ class MemoryConfig:
     first: Literal["constant", "learned"] = "constant"
     read: Literal["after", "before"] = "after"
     shared: bool = False
+    shift_bias: float = Field(default=0.0, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _can_walk(self) -> MemoryConfig:
+        if self.shift_bias and not self.shift_range:
+            raise ValueError(
+                "shift_bias: heads that begin by walking need a shift_range of 1 or more"
+            )
+        return self
 
     @model_validator(mode="after")
     def _pairs(self) -> MemoryConfig:
@@ -107,6 +119,10 @@ class NTMCell(Core):
         #: All heads in one layer; the rows are, in this order: k a | e g | beta gamma | s.
         self.interface_sizes = [H * W, Q * W, Q * W, H, H, H, H * S]
         self.interface = linear(controller.output_size, sum(self.interface_sizes), generator)
+        if memory.shift_bias:
+            with torch.no_grad():
+                s = self.interface.bias[-H * S :].view(H, S)
+                s[:, memory.shift_range + 1] += memory.shift_bias
         self.r0 = nn.Parameter(torch.zeros(R, W))
         #: The learned first memory [N, W], or None.
         self.M0: nn.Parameter | None = None

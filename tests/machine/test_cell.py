@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -206,6 +207,29 @@ def test_a_learned_memory_begins_every_episode_and_its_rows_differ() -> None:
     output = cell.unroll(torch.randn(2, 4, 3, generator=g), cell.initial_state(4))[0]
     (gradient,) = torch.autograd.grad(output.sum(), [cell.get_parameter("M0")])
     assert (gradient != 0).any(dim=1).all()
+
+
+@pytest.mark.parametrize("shift_range", [1, 3])
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_shift_bias_makes_heads_begin_by_walking(shared: bool, shift_range: int) -> None:
+    """The odds of every head's step to the next slot, against each other shift, grow by e^bias."""
+    heads = (2, 2) if shared else (2, 3)
+    settings: dict[str, Any] = {"heads": heads, "shift_range": shift_range, "shared": shared}
+    plain = machine(18, slots=17, **settings)
+    walking = machine(18, slots=17, **settings, shift_bias=0.75)
+    x = torch.randn(6, 4, generator=generator(19), dtype=torch.float64)
+    state = random_state(plain, 6, 20)
+    before, after = plain.step(x, state), walking.step(x, state)
+    odds = (after.shift / before.shift) / (after.shift / before.shift)[..., :1]
+    grown = torch.ones_like(odds)
+    grown[..., shift_range + 1] = math.exp(0.75)
+    assert torch.allclose(odds, grown)
+    for name in ("key", "beta", "gate", "gamma", "erase", "add"):
+        assert torch.equal(getattr(before, name), getattr(after, name)), name
+    ahead = torch.roll(torch.eye(17, dtype=torch.float64)[:1].expand(plain.heads, -1), 1, -1)
+    begins = plain.initial_state(6)
+    gain = walking.step(x, begins).state.weights - plain.step(x, begins).state.weights
+    assert ((gain * ahead).sum(-1) > 0).all()
 
 
 def saturate(cell: NTMCell, how: str) -> None:

@@ -74,6 +74,11 @@ def test_heads_are_shared_in_pairs() -> None:
         MemoryConfig(read_heads=2, write_heads=3, shared=True)
 
 
+def test_heads_that_cannot_shift_have_no_shift_bias() -> None:
+    with pytest.raises(ValidationError, match="shift_bias: should be 0 where heads cannot shift"):
+        MemoryConfig(shift_range=0, shift_bias=1.5)
+
+
 def test_without_memory_a_model_is_its_controller() -> None:
     core = build(baseline).core
     assert not isinstance(core, NTMCell)
@@ -151,6 +156,7 @@ def test_the_deep_lstm_of_table_3(
         ("read_heads", 0),
         ("write_heads", 0),
         ("shift_range", -1),
+        ("shift_bias", -0.5),
         ("heads", 1),
     ],
 )
