@@ -43,9 +43,7 @@ class MemoryConfig:
     @model_validator(mode="after")
     def _can_walk(self) -> MemoryConfig:
         if self.shift_bias and not self.shift_range:
-            raise ValueError(
-                "shift_bias: heads that begin by walking need a shift_range of 1 or more"
-            )
+            raise ValueError("shift_bias: should be 0 where heads cannot shift, shift_range: 0")
         return self
 
     @model_validator(mode="after")
