@@ -1,4 +1,4 @@
-"""What training draws from: smaller tasks at first, harder cases at last."""
+"""What training draws from: easier tasks at first, harder cases at last."""
 
 from __future__ import annotations
 

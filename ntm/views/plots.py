@@ -65,7 +65,7 @@ def learning_curve(
     axes = figure.add_subplot()
     floor = validation[-1]["floor"] if validation else 0.0
     lowest = 1e-3
-    training = "training, on smaller tasks at first" if curriculum else "training"
+    training = "training, on easier tasks at first" if curriculum else "training"
 
     def points(rows: list[dict[str, float]]) -> tuple[Array, Array]:
         x = np.array([row["sequences"] for row in rows]) / 1000

@@ -121,7 +121,7 @@ def test_the_learning_curve_tells_when_training_began_with_less() -> None:
     whole = learning_curve(rows([9, 1], 0), rows([8], 0), "sort", 0.1)
     grown = learning_curve(rows([9, 1], 0), rows([8], 0), "sort", 0.1, curriculum=True)
     labels = [figure.axes[0].get_legend_handles_labels()[1][0] for figure in (whole, grown)]
-    assert labels == ["training", "training, on smaller tasks at first"]
+    assert labels == ["training", "training, on easier tasks at first"]
 
 
 def test_the_learning_curve_tells_where_refinement_began() -> None:
