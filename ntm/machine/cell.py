@@ -25,9 +25,9 @@ class MemoryConfig:
     read: what the read heads see of a step, the memory ``after`` its write, M_t, as in the paper's
         notation, or ``before`` it, M_{t-1}.
     shared: every head reads and writes, ``read_heads`` = ``write_heads`` of them, at one weighting.
-    shift_bias: what the bias of the shift to the next slot begins with, of every head. At 0 heads
-        begin by spreading over both neighbours; at 2 they walk, 0.79 of the weight going to the
-        next slot at every step (of three shifts).
+    shift_bias: added to the first bias of every head's shift to the next slot. At 0 heads begin by
+        spreading over both neighbours; at 2 they walk, about 0.79 of the weight going to the next
+        slot at every step (of three shifts).
     """
 
     slots: int = Field(default=128, ge=1)
