@@ -31,8 +31,8 @@ from tasks import Task
 
 #: Configs of the paper's three models: ``copy/ntm-ff``; its own row is ``copy/paper-ntm-ff``.
 CONFIGS = {paper.LSTM: "lstm", paper.LSTM_NTM: "ntm-lstm", paper.FF: "ntm-ff"}
-#: Where a figure shows one Neural Turing Machine, either controller will do; trained is the one
-#: with LSTM, but for the tasks that another learns better.
+#: Where a figure shows one Neural Turing Machine, either of the paper's controllers will do;
+#: trained is the one with LSTM, but for the tasks that the other learns better.
 NTM = "NTM"
 BETTER = {"priority_sort": paper.FF}
 
@@ -157,7 +157,7 @@ class Plan:
 def _learning(top: tuple[float, float], title: str, task: Task, found: Found) -> Figure:
     """Training cost as the paper has it, on the task as it is trained.
 
-    Where training begins with smaller tasks, its cost is theirs, so that validation is shown. Where
+    Where training begins with easier tasks, its cost is theirs, so that validation is shown. Where
     it is refined on harder cases, the cost of these is left out.
     """
     validated = [model for model, g in found.items() if g.median.config.train.curriculum]

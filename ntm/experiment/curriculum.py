@@ -12,7 +12,7 @@ CURRICULUM = "train.curriculum.task"
 
 
 def stages(config: Config) -> int:
-    """How many smaller tasks come before the one that is meant."""
+    """How many easier tasks come before the one that is meant."""
     if config.train.curriculum is None:
         return 0
     whole = [abs(b - a) for a, b in _ends(config).values() if isinstance(b, int)]

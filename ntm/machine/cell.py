@@ -26,8 +26,8 @@ class MemoryConfig:
         notation, or ``before`` it, M_{t-1}.
     shared: every head reads and writes, ``read_heads`` = ``write_heads`` of them, at one weighting.
     shift_bias: added to the first bias of every head's shift to the next slot. At 0 heads begin by
-        spreading over both neighbours; at 2 they walk, about 0.79 of the weight going to the next
-        slot at every step (of three shifts).
+        spreading over both neighbours; at 2 they walk, about 0.79 of s_t on the next slot (of three
+        shifts).
     """
 
     slots: int = Field(default=128, ge=1)

@@ -55,7 +55,7 @@ def learning_curve(
 ) -> Figure:
     """Bits against sequences seen: training, validation, where solved begins.
 
-    curriculum: whether training began with smaller tasks, which cost less.
+    curriculum: whether training began with easier tasks, which cost less.
     refining: after how many sequences the second part of training began.
 
     Logarithmic where the best possible is 0 bits, and bits come near it; an exact 0 is drawn at
