@@ -2,7 +2,7 @@
 
     python studies/curves.py studies/copy.yaml
 
-Into studies/results/NAME.png and NAME-sizes.png; from the runs of the study, and its table.
+Into studies/results/NAME.png and NAME-sizes.png, from what study.py has written beside them.
 """
 
 from __future__ import annotations
@@ -12,30 +12,35 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from ntm.experiment.config import load_config
-from ntm.experiment.results import find_runs, read_results
-from ntm.views.comparison import Curve, Point, curve_of, generalisation, learning_curves
+from ntm.views.comparison import Curve, Point, generalisation, learning_curves
 from ntm.views.plots import save
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "studies" / "results"
 
 
-def curves_of(folder: Path) -> list[Curve]:
-    """Validation of every run of a variant that has ended."""
-    results, _ = read_results(find_runs([folder])) if folder.is_dir() else ([], [])
-    return [curve_of(result.validation) for result in results]
+def curves_of(file: Path, variants: list[str]) -> dict[str, list[Curve]]:
+    """Validation of every run of the variants, those in order that have any."""
+    found: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    with file.open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            found[row["variant"], row["seed"]].append((float(row["sequences"]), float(row["bits"])))
+    curves: dict[str, list[Curve]] = {variant: [] for variant in variants}
+    for (variant, _), points in found.items():
+        if variant in curves:
+            curves[variant].append(Curve(*np.array(points).T))
+    return {variant: each for variant, each in curves.items() if each}
 
 
 def main() -> None:
     file = Path(sys.argv[1])
     study, name = yaml.safe_load(file.read_text()), file.stem
     title, about = name.replace("_", " "), study.get("sizes")
-    folder = ROOT / "runs" / "studies" / name
-    found = {variant: curves_of(folder / variant) for variant in study["variants"]}
-    curves = {variant: each for variant, each in found.items() if each}
+    curves = curves_of(RESULTS / f"{name}-curves.csv", list(study["variants"]))
     solved = load_config(study["config"]).train.solved_bits  # of the first, where they differ
     save(learning_curves(curves, title, solved_bits=solved), RESULTS / f"{name}.png")
     if about is None:

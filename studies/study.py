@@ -3,13 +3,15 @@
     python studies/study.py studies/copy.yaml --workers 2
 
 Started again, it does only what is missing and goes on with what was interrupted. The runs land
-in runs/studies/NAME/VARIANT/seed-N, one row for each in studies/results/NAME.csv.
+in runs/studies/NAME/VARIANT/seed-N, one row for each in studies/results/NAME.csv, and validation
+while training in NAME-curves.csv.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import io
 import os
 import statistics
 import subprocess
@@ -23,15 +25,17 @@ import yaml
 from ntm.experiment.config import task_settings
 from ntm.experiment.results import read_results
 from ntm.experiment.rundir import Evaluation, RunDir
+from ntm.files import write_file
 
 ROOT = Path(__file__).parents[1]
-NTM = [sys.executable, "-m", "ntm.cli"]
+NTM = ["-m", "ntm.cli"]
 
 
-def ntm(*arguments: str) -> str:
+def ntm(*arguments: str, alter: str | None = None) -> str:
     """One command, on one thread: two of them keep two cores busy."""
+    program = [str(ROOT / "studies" / "altered.py"), alter] if alter else NTM
     done = subprocess.run(
-        [*NTM, *arguments],
+        [sys.executable, *program, *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -57,16 +61,22 @@ def known(run: RunDir, test: dict[str, Any]) -> Evaluation | None:
     return None
 
 
-def one(study: dict[str, Any], name: str, variant: str, seed: int) -> dict[str, Any]:
-    """Trains one seed of one variant, if that is still to be done, and tests it."""
+def one(
+    study: dict[str, Any], name: str, variant: str, seed: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Trains one seed of one variant, if that is still to be done, and tests it.
+
+    Its row of the table, and a row for every validation.
+    """
     run = RunDir(ROOT / "runs" / "studies" / name / variant / f"seed-{seed}")
     status = run.manifest().get("status")
+    about = study["variants"][variant] or {}
+    alter = about.get("alter")
     if status not in ("solved", "budget"):
-        about = study["variants"][variant] or {}
         settings = options(about.get("set", []))
         config = about.get("config", study["config"])
         command = [config, "--seed", str(seed), *settings, "--run", str(run.path)]
-        ntm("train", *command, "--quiet", *(["--resume"] if status else []))
+        ntm("train", *command, "--quiet", *(["--resume"] if status else []), alter=alter)
         status = run.manifest()["status"]
     results = {}
     memory = run.config().model.memory
@@ -77,11 +87,12 @@ def one(study: dict[str, Any], name: str, variant: str, seed: int) -> dict[str, 
             can_grow = "slots" in test and memory is not None
             slots = ["--slots", str(test["slots"])] if can_grow else []
             count = ["--episodes", str(test["episodes"])]
-            ntm("evaluate", str(run.path), *options(test["set"]), *slots, *count)
+            ntm("evaluate", str(run.path), *options(test["set"]), *slots, *count, alter=alter)
         found = known(run, test)
         assert found is not None
         results[label] = found
-    row: dict[str, Any] = {"variant": variant, "seed": seed, "status": status}
+    place = {"variant": variant, "seed": seed}
+    row: dict[str, Any] = {**place, "status": status}
     row |= {"sequences": "", "seconds": ""}  # until validation was first below solved_bits
     ((trained,), _) = read_results([run.path])
     for end, at in (("", trained.solved), (" in all", trained.validation[-1])):
@@ -90,7 +101,35 @@ def one(study: dict[str, Any], name: str, variant: str, seed: int) -> dict[str, 
     for label, result in results.items():
         row[f"{label}: bits"] = f"{result.bits - result.floor:.4f}"
         row[f"{label}: exact"] = f"{result.exact:.3f}"
-    return row
+    curve = [
+        {**place, "sequences": f"{at['sequences']:.0f}", "bits": f"{bits:.4g}"}
+        for at, bits in zip(trained.validation, trained.curve, strict=True)
+    ]
+    return row, curve
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    if not file.exists():
+        return []
+    with file.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def record(file: Path, variants: list[str], rows: list[dict[str, Any]]) -> None:
+    """Puts the rows of one variant and seed into a table, in place of those that it has of them.
+
+    The table is read anew every time: studies of other variants may run beside this one.
+    """
+    place = (rows[0]["variant"], int(rows[0]["seed"]))
+    kept = [row for row in read(file) if (row["variant"], int(row["seed"])) != place]
+    kept = [row for row in kept if row["variant"] in variants] + rows
+    kept.sort(key=lambda row: (variants.index(row["variant"]), int(row["seed"])))  # stable
+    text = io.StringIO()
+    fields = list(dict.fromkeys(key for row in kept for key in row))
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(kept)
+    write_file(file, text.getvalue())
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -136,29 +175,19 @@ def main() -> None:
         for seed in (study["variants"][variant] or {}).get("seeds", study["seeds"])
     ]
     file = ROOT / "studies" / "results" / f"{name}.csv"
-    rows = {}
-    if file.exists():
-        with file.open() as stream:
-            rows = {(row["variant"], row["seed"]): row for row in csv.DictReader(stream)}
-        rows = {key: row for key, row in rows.items() if key[0] in study["variants"]}
     failed = 0
     with ThreadPoolExecutor(given.workers) as pool:
         for job, future in [(job, pool.submit(one, *job)) for job in jobs]:
             try:
-                row = future.result()
+                row, curve = future.result()
             except (RuntimeError, OSError, ValueError) as error:  # the others go on
                 failed += 1
                 print(*job[2:], "FAILED", error, flush=True)
                 continue
             print(*row.values(), flush=True)
-            rows[row["variant"], str(row["seed"])] = row
-            file.parent.mkdir(exist_ok=True)
-            fields = list(dict.fromkeys(key for r in rows.values() for key in r))
-            with file.open("w", newline="") as stream:
-                writer = csv.DictWriter(stream, fields, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows.values())
-    print(table(list(rows.values())))
+            record(file, list(study["variants"]), [row])
+            record(file.with_name(f"{name}-curves.csv"), list(study["variants"]), curve)
+    print(table(read(file)))
     sys.exit(1 if failed else 0)
 
 

@@ -1,0 +1,95 @@
+"""``ntm`` with one part of the machine altered, for a study: what no config asks for.
+
+    python studies/altered.py "gates begin nearly closed" train copy/ntm-lstm --seed 1
+
+In a study's yaml ``alter`` of a variant names the alteration.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from controllers import State
+from controllers.lstm import LSTM
+from ntm.cli import main
+from ntm.machine.cell import NTMCell
+
+#: In the order of NTMCell.interface_sizes.
+PARTS = ["k", "a", "e", "g", "beta", "gamma", "s"]
+
+
+def after_init(kind: Any, then: Callable[[Any], None]) -> None:
+    whole = kind.__init__
+
+    def init(self: Any, *given: Any, **named: Any) -> None:
+        whole(self, *given, **named)
+        with torch.no_grad():
+            then(self)
+
+    kind.__init__ = init
+
+
+def begin(**parts: float) -> None:
+    """Adds to the first biases of parts of every head's interface."""
+
+    def then(cell: NTMCell) -> None:
+        biases = cell.interface.bias.split(cell.interface_sizes)
+        for part, by in parts.items():
+            biases[PARTS.index(part)].add_(by)
+
+    after_init(NTMCell, then)
+
+
+def forget_bias_of_0() -> None:
+    def then(lstm: LSTM) -> None:
+        size = lstm.output_size
+        lstm.gates.bias[size : 2 * size] -= 1  # what it began higher by
+
+    after_init(LSTM, then)
+
+
+def focus_everywhere() -> None:
+    def initial_weights(self: NTMCell, batch: int) -> Tensor:
+        return self.r0.new_full((1, 1, 1), 1 / self.slots).expand(batch, self.heads, self.slots)
+
+    setattr(NTMCell, "initial_weights", initial_weights)  # noqa: B010
+
+
+def linear(part: str) -> None:
+    """Keys, or adds, without tanh; the kernels have theirs built in, so on the reference engine."""
+    whole, unroll = NTMCell.emit, NTMCell.unroll
+
+    def on_reference(self: NTMCell, xs: Tensor, state: State) -> tuple[Tensor, State]:
+        if self.engine == "fused":
+            raise SystemExit("altered.py: this part needs --engine reference")
+        return unroll(self, xs, state)
+
+    def emit(self: NTMCell, h: Tensor) -> tuple[Tensor, ...]:
+        said = self.interface(h).split(self.interface_sizes, dim=-1)[PARTS.index(part)]
+        k, *others, a = whole(self, h)
+        if part == "k":
+            return said.view_as(k), *others, a
+        return k, *others, said.view_as(a)
+
+    setattr(NTMCell, "emit", emit)  # noqa: B010
+    setattr(NTMCell, "unroll", on_reference)  # noqa: B010
+
+
+ALTERATIONS: dict[str, Callable[[], None]] = {
+    "forget bias of 0": forget_bias_of_0,
+    "heads begin everywhere": focus_everywhere,
+    "gates begin nearly closed": lambda: begin(g=-2),
+    "gates begin nearly open": lambda: begin(g=2),
+    "strengths and sharpening begin high": lambda: begin(beta=5, gamma=1),
+    "keys without tanh": lambda: linear("k"),
+    "adds without tanh": lambda: linear("a"),
+}
+
+if __name__ == "__main__":
+    ALTERATIONS[sys.argv.pop(1)]()
+    main()
