@@ -54,8 +54,8 @@ def forget_bias_of_0() -> None:
 
 
 def focus_everywhere() -> None:
-    def initial_weights(self: NTMCell, batch: int) -> Tensor:
-        return self.r0.new_full((1, 1, 1), 1 / self.slots).expand(batch, self.heads, self.slots)
+    def initial_weights(self: NTMCell, batch: int, slots: int) -> Tensor:
+        return self.r0.new_full((1, 1, 1), 1 / slots).expand(batch, self.heads, slots)
 
     setattr(NTMCell, "initial_weights", initial_weights)  # noqa: B010
 

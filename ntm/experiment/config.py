@@ -26,6 +26,7 @@ from tasks.losses import BITS
 STRICT = ConfigDict(extra="forbid", strict=True)
 
 Positive = Annotated[float, Field(gt=0, le=1e6)]
+Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -158,6 +159,9 @@ class RefineConfig:
 class TrainConfig:
     """How a model is trained. Everything is counted in sequences, whatever the batch.
 
+    slots: from how few to how many the memory has in training, drawn for every batch, as often few
+        as many on a logarithmic scale. A machine that has met memories of many sizes does not come
+        to depend on that of one. Validation has ``model.memory.slots``.
     segment: trade time for memory on long sequences. Without it the history of a whole sequence
         is kept for the backward pass; with it, the state every ``segment`` steps, from which the
         backward pass runs forward again. The gradients are the same; the fused engine only.
@@ -175,6 +179,7 @@ class TrainConfig:
     batch: int = Field(default=1, ge=1)
     sequences: int = Field(default=100_000, ge=1)  # the budget
     solved_bits: float = Field(default=0.1, ge=0)  # above the floor; 0 is never solved
+    slots: tuple[Count, Count] | None = None
     segment: int | None = Field(default=None, ge=1)  # steps between the states that are kept
     report_every: int = Field(default=100, ge=1)
     checkpoint_every: int = Field(default=1000, ge=1)
@@ -205,6 +210,20 @@ class Config:
     def _clips_what_is_there(self) -> Config:
         if self.model.memory is None and self.train.clip and self.train.clip.weights is not None:
             raise ValueError("train.clip.weights: a baseline has no heads")
+        return self
+
+    @model_validator(mode="after")
+    def _memory_can_grow(self) -> Config:
+        if self.train.slots is not None:
+            if self.model.memory is None:
+                raise ValueError("train.slots: a baseline has no memory")
+            if self.model.memory.first == "learned":
+                raise ValueError(
+                    "train.slots: a learned first memory has the slots that it has, so "
+                    "model.memory.first should be constant"
+                )
+            if self.train.slots[0] > self.train.slots[1]:
+                raise ValueError("train.slots: should be [fewest, most]")
         return self
 
     @model_validator(mode="after")

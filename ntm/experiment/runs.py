@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import subprocess
 import sys
@@ -61,8 +62,12 @@ def start_run(path: Path, config: Config, device: torch.device, command: str) ->
 
 def _check_memory(config: Config, device: torch.device) -> None:
     if device.type == "cpu":
+        model, train = config.model, config.train
+        if model.memory is not None and train.slots is not None:
+            largest = dataclasses.replace(model.memory, slots=train.slots[1])
+            model = dataclasses.replace(model, memory=largest)
         for task in lessons(config):
-            limits.check(task, config.model, config.train.batch, config.train.segment)
+            limits.check(task, model, train.batch, train.segment)
 
 
 def continue_run(

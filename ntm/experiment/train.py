@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -22,6 +23,7 @@ from ntm.experiment.models import load_weights, new_model
 from ntm.experiment.optim import GravesRMSprop, Ridge, flatten
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.experiment.streams import Stream, numpy_generator
+from ntm.machine.cell import NTMCell
 from ntm.machine.model import Model
 from ntm.machine.trace import first_non_finite, record
 from tasks import Episode, Task
@@ -120,12 +122,14 @@ def train(
 
         generator = rng.bit_generator.state
         episode = draw(_task(config, progress), rng, settings.batch).to(device)
-        cost = differentiate(episode)
+        slots = None if settings.slots is None else _log_uniform(rng, *settings.slots)
+        cost = differentiate(episode, slots)
         norm = torch.linalg.vector_norm(gradient)
         total, norm_value = cost.nats.sum().item(), norm.item()
         overflows = 0 if math.isfinite(norm_value) else overflows + 1
         if not math.isfinite(total) or overflows == OVERFLOWS:
-            raise NotFiniteError(_diagnosis(run, model, task, episode, cost.nats, _lr(progress)))
+            about = _diagnosis(run, model, task, episode, cost.nats, _lr(progress), slots)
+            raise NotFiniteError(about)
         # Saved here: the weights have just proved good, and are not changed yet.
         stop = should_stop()
         if stop:
@@ -198,12 +202,14 @@ class Cost(NamedTuple):
     errors: Tensor  # [B] wrong bits, or wrong answers
 
 
-def differentiation(
-    model: Model, parameters: nn.Parameter, loss: Loss
-) -> Callable[[Episode], Cost]:
+#: Takes episodes, and the slots of the memory if it is to have others, and gives their cost.
+Differentiate = Callable[[Episode, int | None], Cost]
+
+
+def differentiation(model: Model, parameters: nn.Parameter, loss: Loss) -> Differentiate:
     """What puts the gradients of the mean cost of a sequence, in nats, into ``parameters.grad``.
 
-    ``parameters`` is the flattened model. What is returned takes episodes and gives their cost.
+    ``parameters`` is the flattened model.
     """
     gradient = parameters.grad
     assert gradient is not None
@@ -214,11 +220,14 @@ def differentiation(
 
         learner = Learner(model)
 
-    def differentiate(episode: Episode) -> Cost:
+    def differentiate(episode: Episode, slots: int | None) -> Cost:
         gradient.zero_()
         if learner is not None:
-            return Cost(*learner(episode.inputs, episode.targets, episode.mask))
-        logits, _ = model(episode.inputs, begin=episode.begin)
+            return Cost(*learner(episode.inputs, episode.targets, episode.mask, slots=slots))
+        state = None
+        if slots is not None and isinstance(model.core, NTMCell):
+            state = model.core.initial_state(episode.inputs.shape[1], slots)
+        logits, _ = model(episode.inputs, state, begin=episode.begin)
         nats = loss.nats(logits, episode)
         nats.mean().backward()
         return Cost(nats.detach(), loss.errors(logits.detach(), episode))
@@ -226,17 +235,21 @@ def differentiation(
     return differentiate
 
 
-def observation(model: Model, optimizer: Ridge, loss: Bits) -> Callable[[Episode], Cost]:
+def observation(model: Model, optimizer: Ridge, loss: Bits) -> Differentiate:
     """What shows episodes to an optimiser that needs no gradients, and gives their cost."""
 
     @torch.no_grad()
-    def observe(episode: Episode) -> Cost:
+    def observe(episode: Episode, slots: int | None) -> Cost:
         h, _ = model.run(episode.inputs, begin=episode.begin)
         logits = model.readout(h)
         optimizer.see(h, loss.goals(episode), episode.mask)
         return Cost(loss.nats(logits, episode), loss.errors(logits, episode))
 
     return observe
+
+
+def _log_uniform(rng: np.random.Generator, low: int, high: int) -> int:
+    return round(low * math.pow(high / low, rng.random()))
 
 
 def uses_fused(model: Model) -> bool:
@@ -465,13 +478,14 @@ def _lr(progress: Progress) -> str:
 
 
 def _diagnosis(
-    run: RunDir, model: Model, task: Task, episode: Episode, nats: Tensor, lr: str
-) -> str:
+    run: RunDir, model: Model, task: Task, episode: Episode, nats: Tensor, lr: str,
+    slots: int | None = None,
+) -> str:  # fmt: skip
     """Where numbers first stopped being finite, and what is left of the run."""
     bad = torch.nonzero(~nats.isfinite()).flatten().tolist()
     what = "the loss" if bad else "the gradient"
     for index in bad or range(min(len(nats), 8)):  # a gradient may break on a finite loss
-        if origin := first_non_finite(record(model, episode, task.loss, index)):
+        if origin := first_non_finite(record(model, episode, task.loss, index, slots)):
             break
     else:
         gradients = {name: p.grad for name, p in model.named_parameters()}

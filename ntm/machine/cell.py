@@ -132,24 +132,28 @@ class NTMCell(Core):
         #: What derivatives by the weights w_t are clipped to, at every step of the way back.
         self.limit: float | None = None
 
-    def initial_state(self, batch: int) -> NTMState:
+    def initial_state(self, batch: int, slots: int | None = None) -> NTMState:
+        """M_0, w_0, r_0 and the controller's; for once with another number of ``slots`` N."""
+        N = self.slots if slots is None else slots
         reads = self.r0.expand(batch, -1, -1)
         return NTMState(
-            self.initial_memory(batch),
-            self.initial_weights(batch),
+            self.initial_memory(batch, N),
+            self.initial_weights(batch, N),
             reads,
             self.controller.initial_state(batch),
         )
 
-    def initial_memory(self, batch: int) -> Tensor:
-        """M_0 [B, N, W]."""
+    def initial_memory(self, batch: int, slots: int) -> Tensor:
+        """M_0 [B, N, W]; a learned one has the slots that it has."""
         if self.M0 is not None:
+            if slots != self.slots:
+                raise ValueError(f"slots: the first memory is learned, for {self.slots} slots")
             return self.M0.expand(batch, -1, -1)
-        return self.r0.new_full((1, 1, 1), INITIAL_MEMORY).expand(batch, self.slots, self.width)
+        return self.r0.new_full((1, 1, 1), INITIAL_MEMORY).expand(batch, slots, self.width)
 
-    def initial_weights(self, batch: int) -> Tensor:
+    def initial_weights(self, batch: int, slots: int) -> Tensor:
         """w_0 [B, H, N], all on slot 0."""
-        weights = self.r0.new_zeros(1, 1, self.slots)
+        weights = self.r0.new_zeros(1, 1, slots)
         weights[..., 0] = 1
         return weights.expand(batch, self.heads, -1)
 

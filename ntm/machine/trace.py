@@ -111,8 +111,13 @@ def _arrays(archive: zipfile.ZipFile) -> dict[str, Array]:
 
 
 @torch.no_grad()
-def record(model: Model, episode: Episode, loss: Loss, index: int = 0) -> Trace:
-    """Runs sequence ``index`` of the episode, step by step. loss: the task's."""
+def record(
+    model: Model, episode: Episode, loss: Loss, index: int = 0, slots: int | None = None
+) -> Trace:
+    """Runs sequence ``index`` of the episode, step by step. loss: the task's.
+
+    slots: of the memory, if it is to have another number of them.
+    """
     one = episode.select(index, index + 1)
     device = next(model.parameters()).device
     inputs = one.inputs.to(device)
@@ -120,7 +125,7 @@ def record(model: Model, episode: Episode, loss: Loss, index: int = 0) -> Trace:
         logits, _ = model(inputs, begin=one.begin.to(device))
         return _trace(one, logits, loss, machine=None)
 
-    state = model.core.initial_state(1)
+    state = model.core.initial_state(1, slots)
     logits, rows = [], []
     for x in inputs:
         step = model.core.step(x, state)

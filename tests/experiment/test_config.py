@@ -139,6 +139,21 @@ def test_a_baseline_has_no_weights_to_clip(small: Path) -> None:
     assert "train.clip.weights: a baseline has no heads" in message
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["model.memory=null"], "train.slots: a baseline has no memory"),
+        (["model.memory.first=learned"], "so model.memory.first should be constant"),
+        (["train.slots=[9, 7]"], "train.slots: should be [fewest, most]"),
+        (["train.slots=[0, 7]"], "train.slots[0]: should be greater than or equal to 1"),
+    ],
+)
+def test_slots_to_train_with_need_a_memory_of_any_size(
+    small: Path, settings: list[str], message: str
+) -> None:
+    assert message in refusal(small, "train.slots=[7, 9]", *settings)
+
+
 def test_all_errors_are_reported_at_once(small: Path) -> None:
     message = refusal(small, "task.lenght=3", "train.batch=no", "model.memory.slots=0", "seed=-1")
     for key in ("task.lenght", "train.batch", "model.memory.slots", "seed"):

@@ -18,6 +18,7 @@ from ntm.experiment.optim import flatten
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.experiment.runs import continue_run
 from ntm.experiment.train import Progress, build_optimizer, clip, step_size, train
+from ntm.machine.cell import NTMCell, NTMState
 from ntm.machine.engine import threads
 from tests.experiment.small import SMALL, Watch, new_run, small_config, small_config_of
 from tests.tasks import grammar
@@ -75,12 +76,12 @@ def test_every_shipped_config_trains_two_steps(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: str(o["kind"]))
-@pytest.mark.parametrize("stops", [(1,), (5, 3), (7, 7, 4)])
+@pytest.mark.parametrize(("stops", "slots"), [((1,), None), ((5, 3), [6, 20]), ((7, 7, 4), None)])
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
-    optimizer: dict[str, Any], stops: tuple[int, ...], tmp_path: Path
+    optimizer: dict[str, Any], stops: tuple[int, ...], slots: list[int] | None, tmp_path: Path
 ) -> None:
     schedule = {"kind": "cosine", "warmup": 20}
-    config = small_config(train={"optimizer": optimizer, "schedule": schedule})
+    config = small_config(train={"optimizer": optimizer, "schedule": schedule, "slots": slots})
     whole = new_run(tmp_path / "whole", config)
     assert train(whole, config, CPU, Watch()).status == "budget"
 
@@ -103,6 +104,33 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     assert torch.equal(
         whole.load_best().weights["readout.bias"], parts.load_best().weights["readout.bias"]
     )
+
+
+@pytest.mark.parametrize("engine", ["reference", "fused"])
+def test_every_batch_has_slots_of_its_own(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As often from 5 to 20 as from 20 to 80; validation has those of the model."""
+    if engine == "fused":
+        pytest.importorskip("numba")
+    had: list[tuple[int, bool]] = []
+    whole = NTMCell.initial_state
+
+    def initial_state(self: NTMCell, batch: int, slots: int | None = None) -> NTMState:
+        state = whole(self, batch, slots)
+        had.append((state.memory.shape[1], torch.is_grad_enabled()))
+        return state
+
+    monkeypatch.setattr(NTMCell, "initial_state", initial_state)
+    train_ = {"slots": [5, 80], "batch": 1, "sequences": 300}
+    config = small_config(train=train_, validation={"every": 150}, engine=engine)
+    train(new_run(tmp_path / "run", config), config, CPU, Watch())
+    slots = [n for n, training in had if training][engine == "fused" :]  # but the learner's first
+    assert min(slots) < 7
+    assert 60 < max(slots) <= 80
+    assert min(slots) >= 5
+    assert 0.4 < sum(n < 20 for n in slots) / len(slots) < 0.6
+    assert {n for n, training in had if not training} == {9}
 
 
 @pytest.mark.parametrize("train_", [RIDGE, {}], ids=["ridge", "gradient"])

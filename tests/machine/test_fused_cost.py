@@ -1,6 +1,6 @@
 """A fused training step computes what autograd computes through the reference."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from controllers import build_controller
 from ntm.machine import engine
+from ntm.machine.cell import NTMCell
 from ntm.machine.model import Model
 
 pytest.importorskip("numba")
@@ -105,6 +106,22 @@ def check(model: Model, *episode: Tensor) -> None:
             scale = gradient.abs().max().clamp_min(1e-30)
             assert p.grad is not None
             assert ((p.grad - times * gradient).abs().max() / scale).item() < 1e-9
+
+
+def test_with_another_number_of_slots_for_once() -> None:
+    model, *episode = made(Case(T=6, B=19, R=2, N=12), outputs=4)
+    cell, learner = cast("NTMCell", model.core), Learner(model)
+    for given, slots in ((5, 5), (31, 31), (None, 12), (12, 12)):
+        cell.slots = slots
+        nats, wrong, gradients = by_autograd(model, *episode)
+        cell.slots = 12
+        model.zero_grad(set_to_none=False)
+        found = learner(*episode, slots=given)
+        torch.testing.assert_close(found[0], nats, rtol=1e-12, atol=1e-12)
+        assert found[1].tolist() == wrong.tolist()
+        for p, gradient in zip(model.parameters(), gradients, strict=True):
+            assert p.grad is not None
+            torch.testing.assert_close(p.grad, gradient, rtol=1e-9, atol=1e-11)
 
 
 def test_in_float32_to_within_rounding() -> None:

@@ -70,13 +70,20 @@ class Learner:
             assert parameter.grad.is_contiguous()
             self.sinks[0].append(parameter.grad.numpy())
 
-    def __call__(self, inputs: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, inputs: Tensor, targets: Tensor, mask: Tensor, *, slots: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Adds the gradients of the mean cost of a sequence to every ``.grad``.
 
-        inputs [T, B, I], targets [T, B, O] of 0 and 1, mask [T, B]. Returns for each sequence
-        [B] its cost, the cross-entropy of its scored outputs in nats, and how many of them are
-        on the wrong side of one half.
+        inputs [T, B, I], targets [T, B, O] of 0 and 1, mask [T, B]. ``slots``: of the memory, for
+        once, if not as many as the machine has. Returns for each sequence [B] its cost, the
+        cross-entropy of its scored outputs in nats, and how many of them are on the wrong side of
+        one half.
         """
+        if isinstance(self.core, NTMCell):
+            slots = self.core.slots if slots is None else slots
+            if slots != self.first[0].shape[1]:
+                self.first[:2] = arrays(self.core.initial_state(1, slots)[:2])
         machine = self.plan.machine(self.parameters, self.dtype, self.packed)
         self.packed = machine.weights
         episode = arrays([inputs, targets, mask])
@@ -125,9 +132,8 @@ class Learner:
     def _rollout(self, machine: Machine, xs: Array) -> Rollout | RolloutAlone:
         if isinstance(self.plan, Plan):
             cell = cast("NTMCell", self.core)
-            return Rollout(
-                self.plan, machine, xs, cell.slots, cell.limit, cell.segment, parallel=False
-            )
+            slots = self.first[0].shape[1]
+            return Rollout(self.plan, machine, xs, slots, cell.limit, cell.segment, parallel=False)
         return RolloutAlone(self.plan, machine, xs, parallel=False)
 
 
