@@ -40,9 +40,13 @@ def main() -> None:
     file = Path(sys.argv[1])
     study, name = yaml.safe_load(file.read_text()), file.stem
     title, about = name.replace("_", " "), study.get("sizes")
-    curves = curves_of(RESULTS / f"{name}-curves.csv", list(study["variants"]))
-    solved = load_config(study["config"]).train.solved_bits  # of the first, where they differ
-    save(learning_curves(curves, title, solved_bits=solved), RESULTS / f"{name}.png")
+    table = RESULTS / f"{name}-curves.csv"
+    if table.exists():
+        curves = curves_of(table, list(study["variants"]))
+        solved = load_config(study["config"]).train.solved_bits  # of the first, where they differ
+        save(learning_curves(curves, title, solved_bits=solved), RESULTS / f"{name}.png")
+    else:
+        print(f"{table.name} is not there, so {name}.png stays as it is")
     if about is None:
         return
     sizes: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))

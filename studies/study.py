@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import fcntl
 import io
 import os
 import statistics
@@ -22,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from ntm.experiment.config import task_settings
+from ntm.experiment.config import load_config, task_settings
 from ntm.experiment.results import read_results
 from ntm.experiment.rundir import Evaluation, RunDir
 from ntm.files import write_file
@@ -72,12 +73,15 @@ def one(
     status = run.manifest().get("status")
     about = study["variants"][variant] or {}
     alter = about.get("alter")
+    settings, config = about.get("set", []), about.get("config", study["config"])
+    if status and run.config() != load_config(config, [*settings, f"seed={seed}"]):
+        raise ValueError(f"{run.path}: has another config than the study says by now; move it away")
     if status not in ("solved", "budget"):
-        settings = options(about.get("set", []))
-        config = about.get("config", study["config"])
-        command = [config, "--seed", str(seed), *settings, "--run", str(run.path)]
+        command = [config, "--seed", str(seed), *options(settings), "--run", str(run.path)]
         ntm("train", *command, "--quiet", *(["--resume"] if status else []), alter=alter)
         status = run.manifest()["status"]
+        if alter:
+            run.update_manifest(alter=alter)  # nothing else tells it from the recipe
     results = {}
     memory = run.config().model.memory
     for label, test in study["tests"].items():
@@ -118,18 +122,21 @@ def read(file: Path) -> list[dict[str, Any]]:
 def record(file: Path, variants: list[str], rows: list[dict[str, Any]]) -> None:
     """Puts the rows of one variant and seed into a table, in place of those that it has of them.
 
-    The table is read anew every time: studies of other variants may run beside this one.
+    The table is read anew every time, with a lock: studies of other variants may run beside this
+    one. Variants that the study does not name stay, at the end.
     """
     place = (rows[0]["variant"], int(rows[0]["seed"]))
-    kept = [row for row in read(file) if (row["variant"], int(row["seed"])) != place]
-    kept = [row for row in kept if row["variant"] in variants] + rows
-    kept.sort(key=lambda row: (variants.index(row["variant"]), int(row["seed"])))  # stable
-    text = io.StringIO()
-    fields = list(dict.fromkeys(key for row in kept for key in row))
-    writer = csv.DictWriter(text, fields, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(kept)
-    write_file(file, text.getvalue())
+    with (file.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = [row for row in read(file) if (row["variant"], int(row["seed"])) != place] + rows
+        order = {variant: i for i, variant in enumerate(variants)}
+        kept.sort(key=lambda row: (order.get(row["variant"], len(order)), int(row["seed"])))
+        text = io.StringIO()
+        fields = list(dict.fromkeys(key for row in kept for key in row))
+        writer = csv.DictWriter(text, fields, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+        write_file(file, text.getvalue())
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -19,13 +19,15 @@ def check(
     batch: int,
     segment: int | None = None,
     history: bool = True,
+    slots: int | None = None,
 ) -> None:
     """Refuses what is certain not to fit.
 
     batch: sequences at a time. history: whether the states of all steps are kept, as for the way
-    back, or one; segment: as in training, steps between the states that are kept.
+    back, or one; segment: as in training, steps between the states that are kept; slots: the most
+    that ``train.slots`` asks for.
     """
-    for what, needed in estimate(task, model, batch, segment, history).items():
+    for what, needed in estimate(task, model, batch, segment, history, slots).items():
         _refuse(what, needed, batch)
 
 
@@ -41,6 +43,7 @@ def estimate(
     batch: int,
     segment: int | None = None,
     history: bool = True,
+    slots: int | None = None,
 ) -> dict[str, int]:
     """Bytes that are needed at least, by the setting that asks for them.
 
@@ -62,9 +65,9 @@ def estimate(
         "model.controller": copies * parameters + batch * kept * layers * S,
     }
     if memory is not None:
-        N, W, H = memory.slots, memory.width, memory.heads
+        N, W, H = slots or memory.slots, memory.width, memory.heads
         emitted = H * (W + 2 * memory.shift_range + 4)
-        found["model.memory"] = (
+        found["train.slots" if slots else "model.memory"] = (
             (batch * kept + 1) * (N * W + H * N + H * W) + S * emitted + S * H * W // 2
         )
     return {what: FLOAT * floats for what, floats in found.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import platform
 import subprocess
 import sys
@@ -62,12 +61,10 @@ def start_run(path: Path, config: Config, device: torch.device, command: str) ->
 
 def _check_memory(config: Config, device: torch.device) -> None:
     if device.type == "cpu":
-        model, train = config.model, config.train
-        if model.memory is not None and train.slots is not None:
-            largest = dataclasses.replace(model.memory, slots=train.slots[1])
-            model = dataclasses.replace(model, memory=largest)
+        train = config.train
         for task in lessons(config):
-            limits.check(task, model, train.batch, train.segment)
+            for slots in (None, train.slots[1]) if train.slots else (None,):
+                limits.check(task, config.model, train.batch, train.segment, slots=slots)
 
 
 def continue_run(

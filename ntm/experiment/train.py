@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -23,11 +23,13 @@ from ntm.experiment.models import load_weights, new_model
 from ntm.experiment.optim import GravesRMSprop, Ridge, flatten
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.experiment.streams import Stream, numpy_generator
-from ntm.machine.cell import NTMCell
 from ntm.machine.model import Model
 from ntm.machine.trace import first_non_finite, record
 from tasks import Episode, Task
 from tasks.losses import BITS, Bits, Loss
+
+if TYPE_CHECKING:
+    from ntm.machine.cell import NTMCell
 
 #: A gradient may overflow while the loss is finite: the way back through a hundred steps of
 #: sharpening can multiply by more than 10^38. Such a step is left out; so many in a row are an end.
@@ -225,8 +227,8 @@ def differentiation(model: Model, parameters: nn.Parameter, loss: Loss) -> Diffe
         if learner is not None:
             return Cost(*learner(episode.inputs, episode.targets, episode.mask, slots=slots))
         state = None
-        if slots is not None and isinstance(model.core, NTMCell):
-            state = model.core.initial_state(episode.inputs.shape[1], slots)
+        if slots is not None:  # so there is a memory
+            state = cast("NTMCell", model.core).initial_state(episode.inputs.shape[1], slots)
         logits, _ = model(episode.inputs, state, begin=episode.begin)
         nats = loss.nats(logits, episode)
         nats.mean().backward()

@@ -32,6 +32,8 @@ def model(size: int = 5, **memory: int) -> dict[str, Any]:
         (model(slots=10**12), "model.memory"),
         (model(width=10**11), "model.memory"),
         (model(read_heads=10**9), "model.memory"),
+        ({"train": {"slots": [5, 10**12]}}, "train.slots"),
+        ({**model(slots=10**12), "train": {"slots": [5, 7]}}, "model.memory"),
     ],
 )
 def test_what_cannot_fit_is_refused_before_it_is_made(

@@ -113,6 +113,9 @@ def test_every_batch_has_slots_of_its_own(
     """As often from 5 to 20 as from 20 to 80; validation has those of the model."""
     if engine == "fused":
         pytest.importorskip("numba")
+    train_ = {"slots": [5, 80], "batch": 1, "sequences": 300}
+    config = small_config(train=train_, validation={"every": 150}, engine=engine)
+    run = new_run(tmp_path / "run", config)
     had: list[tuple[int, bool]] = []
     whole = NTMCell.initial_state
 
@@ -122,9 +125,7 @@ def test_every_batch_has_slots_of_its_own(
         return state
 
     monkeypatch.setattr(NTMCell, "initial_state", initial_state)
-    train_ = {"slots": [5, 80], "batch": 1, "sequences": 300}
-    config = small_config(train=train_, validation={"every": 150}, engine=engine)
-    train(new_run(tmp_path / "run", config), config, CPU, Watch())
+    train(run, config, CPU, Watch())
     slots = [n for n, training in had if training][engine == "fused" :]  # but the learner's first
     assert min(slots) < 7
     assert 60 < max(slots) <= 80

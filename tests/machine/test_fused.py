@@ -338,7 +338,7 @@ def test_without_gradients_the_same_values_and_no_history(monkeypatch: Any) -> N
     class Recorded(workspace.Workspace):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            sizes.append(self.bytes)
+            sizes.append(self.block.nbytes)
 
     monkeypatch.setattr(workspace, "Workspace", Recorded)
     monkeypatch.setattr(workspace, "_idle", [])

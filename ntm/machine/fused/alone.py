@@ -102,7 +102,7 @@ class RolloutAlone:
                 (T, B, layout.inputs), (T, B, layout.z_size),  # derivatives by x and z
                 (B, layout.h_size), (B, layout.c_size), (B, layout.v_size),
             ]  # fmt: skip
-        self.v, self.c, self.z, *self.derivatives = in_one_block(sizes, dtype)
+        _, (self.v, self.c, self.z, *self.derivatives) = in_one_block(sizes, dtype)
         for array, (is_c, columns, _) in zip(start, layout.places, strict=True):
             (self.c if is_c else self.v)[0, :, columns] = array
         outputs = np.empty((T, B, layout.controller_size), dtype)

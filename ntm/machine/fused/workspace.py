@@ -29,17 +29,18 @@ LINE = 64
 class Workspace:
     """All arrays for up to ``steps`` steps of history; 2 places in turn if 0.
 
-    They lie in one block: see :func:`in_one_block`.
+    They lie in one block: see :func:`in_one_block`. ``block``: one to use again, if it is large
+    enough.
     """
 
     def __init__(
-        self, plan: Plan, batch: int, slots: int, steps: int, threads: int, dtype: Any
-    ) -> None:
+        self, plan: Plan, batch: int, slots: int, steps: int, threads: int, dtype: Any,
+        block: Array | None = None,
+    ) -> None:  # fmt: skip
         self.steps, self.threads = steps, threads
         shapes: list[tuple[int, ...]] = []
         self._lay_out(lambda *shape: shapes.append(shape), plan, batch, slots, steps, threads)
-        arrays = in_one_block(shapes, dtype)
-        self.bytes = sum(array.nbytes for array in arrays)
+        self.block, arrays = in_one_block(shapes, dtype, block)
         rest = iter(arrays)
         self._lay_out(lambda *_: next(rest), plan, batch, slots, steps, threads)
 
@@ -76,20 +77,24 @@ class Workspace:
             )  # fmt: skip
 
 
-def in_one_block(shapes: Sequence[tuple[int, ...]], dtype: Any) -> list[Array]:
-    """Arrays that lie in one block, each from the beginning of a cache line.
+def in_one_block(
+    shapes: Sequence[tuple[int, ...]], dtype: Any, block: Array | None = None
+) -> tuple[Array, list[Array]]:
+    """A block of bytes, and arrays in it, each from the beginning of a cache line.
 
     Their distances are then always the same: compiled loops look at distances to find out whether
-    arrays overlap, and sum in another order where they might.
+    arrays overlap, and sum in another order where they might. The block is a new one, unless the
+    one that is given is large enough.
     """
-    line: int = LINE // dtype.itemsize
-    ends = list(accumulate(-(-math.prod(shape) // line) * line for shape in shapes))
-    block = np.empty(ends[-1] + line, dtype)
-    first = -block.ctypes.data % LINE // dtype.itemsize
+    sizes = [math.prod(shape) * dtype.itemsize for shape in shapes]
+    ends = list(accumulate(-(-size // LINE) * LINE for size in sizes))
+    if block is None or block.nbytes < ends[-1] + LINE:
+        block = np.empty(ends[-1] + LINE, np.uint8)
+    first = -block.ctypes.data % LINE
     starts = [first, *(first + end for end in ends)]
-    return [
-        block[start : start + math.prod(shape)].reshape(shape)
-        for start, shape in zip(starts, shapes, strict=False)
+    return block, [
+        block[start : start + size].view(dtype).reshape(shape)
+        for start, size, shape in zip(starts, sizes, shapes, strict=False)
     ]
 
 
@@ -108,7 +113,7 @@ class Lease:
             plan.table.tobytes(), plan.heads, plan.width, plan.read_heads, plan.shifts,
             plan.inputs, batch, slots, steps > 0, dtype,
         )  # fmt: skip
-        found = None
+        found = block = None
         with _lock:
             for i in range(len(_idle) - 1, -1, -1):
                 key, workspace = _idle[i]
@@ -116,18 +121,21 @@ class Lease:
                     found = workspace
                     del _idle[i]
                     break
+            else:
+                if len(_idle) == KEEP:  # one more would send the oldest away: its block serves
+                    block = _idle.pop(0)[1].block
         self.workspace: Workspace | None = found or Workspace(
-            plan, batch, slots, steps, threads, dtype
+            plan, batch, slots, steps, threads, dtype, block
         )
 
     def end(self) -> None:
         """Hand the workspace back: its contents are lost."""
         workspace, self.workspace = self.workspace, None
-        if workspace is None or workspace.bytes > KEEP_BYTES:
+        if workspace is None or workspace.block.nbytes > KEEP_BYTES:
             return
         with _lock:
             _idle.append((self.key, workspace))
-            while len(_idle) > KEEP or sum(w.bytes for _, w in _idle) > KEEP_BYTES:
+            while len(_idle) > KEEP or sum(w.block.nbytes for _, w in _idle) > KEEP_BYTES:
                 del _idle[0]
 
     def __del__(self) -> None:
