@@ -55,7 +55,8 @@ def main() -> None:
             for label in study["tests"]:
                 if label.isdigit() and row.get(f"{label}: bits"):
                     sizes[row["variant"]][float(label)].append(float(row[f"{label}: bits"]))
-    sizes = {variant: sizes[variant] for variant in study["variants"] if variant in sizes}
+    chosen = about.get("variants", study["variants"])
+    sizes = {variant: sizes[variant] for variant in chosen if variant in sizes}
     points = [Point(*point) for point in about.get("points", [])]
     figure = generalisation(sizes, title, about["name"], about["trained"], points)
     save(figure, RESULTS / f"{name}-sizes.png")
