@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from configs import shipped_configs
 from ntm.errors import NTMError, UsageError
@@ -18,7 +19,7 @@ from ntm.experiment.optim import flatten
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.experiment.runs import continue_run
 from ntm.experiment.train import Progress, build_optimizer, clip, step_size, train
-from ntm.machine.cell import NTMCell, NTMState
+from ntm.machine.cell import NTMCell
 from ntm.machine.engine import threads
 from tests.experiment.small import SMALL, Watch, new_run, small_config, small_config_of
 from tests.tasks import grammar
@@ -117,14 +118,13 @@ def test_every_batch_has_slots_of_its_own(
     config = small_config(train=train_, validation={"every": 150}, engine=engine)
     run = new_run(tmp_path / "run", config)
     had: list[tuple[int, bool]] = []
-    whole = NTMCell.initial_state
+    whole = NTMCell.initial_memory
 
-    def initial_state(self: NTMCell, batch: int, slots: int | None = None) -> NTMState:
-        state = whole(self, batch, slots)
-        had.append((state.memory.shape[1], torch.is_grad_enabled()))
-        return state
+    def initial_memory(self: NTMCell, batch: int, slots: int) -> Tensor:
+        had.append((slots, torch.is_grad_enabled()))
+        return whole(self, batch, slots)
 
-    monkeypatch.setattr(NTMCell, "initial_state", initial_state)
+    monkeypatch.setattr(NTMCell, "initial_memory", initial_memory)
     train(run, config, CPU, Watch())
     slots = [n for n, training in had if training][engine == "fused" :]  # but the learner's first
     assert min(slots) < 7

@@ -83,7 +83,8 @@ class Learner:
         if isinstance(self.core, NTMCell):
             slots = self.core.slots if slots is None else slots
             if slots != self.first[0].shape[1]:
-                self.first[:2] = arrays(self.core.initial_state(1, slots)[:2])
+                first = self.core.initial_memory(1, slots), self.core.initial_weights(1, slots)
+                self.first[:2] = arrays(first)
         machine = self.plan.machine(self.parameters, self.dtype, self.packed)
         self.packed = machine.weights
         episode = arrays([inputs, targets, mask])

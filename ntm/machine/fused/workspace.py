@@ -86,14 +86,16 @@ def in_one_block(
     arrays overlap, and sum in another order where they might. The block is a new one, unless the
     one that is given is large enough.
     """
-    sizes = [math.prod(shape) * dtype.itemsize for shape in shapes]
-    ends = list(accumulate(-(-size // LINE) * LINE for size in sizes))
-    if block is None or block.nbytes < ends[-1] + LINE:
-        block = np.empty(ends[-1] + LINE, np.uint8)
+    line: int = LINE // dtype.itemsize
+    sizes = [math.prod(shape) for shape in shapes]
+    starts = [0, *accumulate(-(-size // line) * line for size in sizes)]
+    needed = starts[-1] * dtype.itemsize
+    if block is None or block.nbytes < needed + LINE:
+        block = np.empty(needed + LINE, np.uint8)
     first = -block.ctypes.data % LINE
-    starts = [first, *(first + end for end in ends)]
+    numbers = block[first : first + needed].view(dtype)
     return block, [
-        block[start : start + size].view(dtype).reshape(shape)
+        numbers[start : start + size].reshape(shape)
         for start, size, shape in zip(starts, sizes, shapes, strict=False)
     ]
 
@@ -122,8 +124,8 @@ class Lease:
                     del _idle[i]
                     break
             else:
-                if len(_idle) == KEEP:  # one more would send the oldest away: its block serves
-                    block = _idle.pop(0)[1].block
+                if _idle:  # the block that was used last: it is still in the cache
+                    block = _idle.pop()[1].block
         self.workspace: Workspace | None = found or Workspace(
             plan, batch, slots, steps, threads, dtype, block
         )
