@@ -42,7 +42,7 @@ GROUP = 8
 EVERY = 4
 
 #: Rows of a weight gradient's operands that are taken together.
-STRIP = 512
+STRIP = 128
 
 #: The columns of ``Machine.layers``, which has a row for every product: one a layer, but for a
 #: nested LSTM, which has one for every depth. Places are -1 where there is no such part.

@@ -1,23 +1,47 @@
 """The two matrix products of the kernels, for operands of a few rows.
 
 Written for LLVM directly: a tile of the result stays in vector registers while the sum runs,
-which Numba's own loops do not achieve (they load and store the result at every term). LLVM
-cuts the vectors to what the processor has. The last, partial vector of a row is masked.
+which Numba's own loops do not achieve (they load and store the result at every term). So a tile
+is as large as the processor's registers allow, and no larger: what does not fit goes to the stack
+and back at every term. The last, partial vector of a row is masked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 
 from ntm.machine.fused.jit import native, part
 
 _I1, _I32, _INTP = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 _FUSE = ("contract",)
+
+
+class _Shape(NamedTuple):
+    """Of the tiles, the largest first."""
+
+    bytes: int  # of a vector
+    #: Of a product: rows, and vectors beside each other where there are several rows or one.
+    rows: Sequence[int]
+    vectors: Sequence[int]
+    single: Sequence[int]
+    sums: int  # so many run beside each other at least: a term waits for the one before
+    #: Of dots: rows of X, for four of Y.
+    dots: Sequence[int]
+
+
+_WIDE = _Shape(64, (4, 2, 1), (4, 1), (4, 1), 4, (4, 2, 1))  # AVX-512 has 32 registers of 64
+_NARROW = _Shape(32, (4, 2, 1), (2, 1), (4, 2, 1), 8, (3, 2, 1))  # AVX2 has 16 of 32
+
+
+def _shape() -> _Shape:
+    """For the processor that Numba compiles for."""
+    return _WIDE if "+avx512f" in get_host_cpu_features().split(",") else _NARROW
 
 
 @native
@@ -39,7 +63,8 @@ class _Emitter:
         self.b = builder
         self.float: Any = ir.DoubleType() if dtype == types.float64 else ir.FloatType()
         self.bytes = 8 if dtype == types.float64 else 4
-        self.lanes = 64 // self.bytes
+        self.shape = _shape()
+        self.lanes = max(4, self.shape.bytes // self.bytes)
         self.vector = ir.VectorType(self.float, self.lanes)
         self.mask = ir.VectorType(_I1, self.lanes)
         self.mangled = f"v{self.lanes}f{8 * self.bytes}"
@@ -176,23 +201,31 @@ def _add_product(
                     target = e.address(z, (row, ldz), (j, one), (e.integer(v * e.lanes), one))
                     e.store(builder.fadd(e.load(target, mask), total), target, mask)
 
-        def column(vectors: int, j: Any, mask: Any) -> None:
+        def column(heights: Sequence[int], vectors: int, j: Any, mask: Any) -> None:
             start = e.integer(0)
-            for rows in (4, 2, 1):
+            for rows in heights:
                 loop, start_next = e.blocks(start, M, rows)
                 with loop as (m, _):
-                    tile(rows, vectors, max(1, 4 // (rows * vectors)), m, j, mask)
+                    unroll = max(1, e.shape.sums // (rows * vectors))
+                    tile(rows, vectors, unroll, m, j, mask)
                 start = start_next
 
-        start = e.integer(0)
-        for vectors in (4, 1):
-            loop, end = e.blocks(start, J, vectors * e.lanes)
-            with loop as (j, _):
-                column(vectors, j, None)
-            start = end
-        rest = builder.sub(J, start)
-        with builder.if_then(builder.icmp_signed(">", rest, e.integer(0))):
-            column(1, start, e.first(rest))
+        def columns(heights: Sequence[int], widths: Sequence[int]) -> None:
+            start = e.integer(0)
+            for vectors in widths:
+                loop, end = e.blocks(start, J, vectors * e.lanes)
+                with loop as (j, _):
+                    column(heights, vectors, j, None)
+                start = end
+            rest = builder.sub(J, start)
+            with builder.if_then(builder.icmp_signed(">", rest, e.integer(0))):
+                column(heights, 1, start, e.first(rest))
+
+        with builder.if_else(builder.icmp_signed("==", M, one)) as (single, several):
+            with single:
+                columns((1,), e.shape.single)
+            with several:
+                columns(e.shape.rows, e.shape.vectors)
         return context.get_dummy_value()
 
     return types.void(kind, *[types.intp] * 10), codegen
@@ -246,7 +279,7 @@ def _add_dots(
             loop, end = e.blocks(start, J, columns)
             with loop as (j, _):
                 first = e.integer(0)
-                for rows in (4, 2, 1):
+                for rows in e.shape.dots:
                     inner, first_next = e.blocks(first, M, rows)
                     with inner as (m, _):
                         tile(rows, columns, m, j)
