@@ -355,6 +355,34 @@ def test_without_gradients_the_same_values_and_no_history(monkeypatch: Any) -> N
     assert without[0] < 3 * 60 * 13 * 6 * 8  # less than the history of the memory alone
 
 
+def test_sizes_in_turn_share_a_block_and_are_laid_out_once(monkeypatch: Any) -> None:
+    blocks = []
+
+    class Recorded(workspace.Workspace):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            blocks.append(self.block)
+
+    monkeypatch.setattr(workspace, "Workspace", Recorded)
+    monkeypatch.setattr(workspace, "_idle", [])
+    made = [make(Case(T=7, N=N)) for N in (40, 13, 29)]
+    alone = [measure(fused.unroll, *each) for each in made]
+    assert len(blocks) == 3
+    for _ in range(2):
+        for each, found in zip(made, alone, strict=True):
+            assert same_bits(found, measure(fused.unroll, *each))
+    assert len(blocks) == 3
+    assert all(block is blocks[0] for block in blocks)
+    larger = make(Case(T=7, N=50))  # does not fit: all begin anew in another block
+    first = measure(fused.unroll, *larger)
+    for each, found in zip(made, alone, strict=True):
+        assert same_bits(found, measure(fused.unroll, *each))
+    assert same_bits(first, measure(fused.unroll, *larger))
+    assert len(blocks) == 7
+    assert all(block is blocks[3] for block in blocks[3:])
+    assert len(workspace._idle) == 1
+
+
 @pytest.mark.parametrize("segment", [1, 3, 7, 100])
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_segments_give_the_same_gradients(kind: str, segment: int) -> None:

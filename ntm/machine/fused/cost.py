@@ -24,6 +24,7 @@ from ntm.machine.fused.plan import Layout, Plan, add_gradient, plan_of
 from ntm.machine.fused.products import add_dots, add_product, at
 from ntm.machine.fused.sequence import Rollout, arrays, rows
 from ntm.machine.fused.threads import run, shares
+from ntm.machine.fused.workspace import LAYOUTS
 
 if TYPE_CHECKING:
     from controllers.base import Core
@@ -59,6 +60,8 @@ class Learner:
         #: The matrices that the last call turned.
         self.packed: Array | None = None
         self.first = arrays(start)
+        #: The first memory and weights, by the number of slots.
+        self.firsts: dict[int, list[Array]] = {}
         #: Which of the first state's parts are learned.
         self.learned = [part is not None for part in learned]
         #: Whether there is anything to learn but the readout.
@@ -82,9 +85,13 @@ class Learner:
         """
         if isinstance(self.core, NTMCell):
             slots = self.core.slots if slots is None else slots
-            if slots != self.first[0].shape[1]:
+            if slots not in self.firsts:
+                if len(self.firsts) >= LAYOUTS:
+                    self.firsts.clear()
                 first = self.core.initial_memory(1, slots), self.core.initial_weights(1, slots)
-                self.first[:2] = arrays(first)
+                # Not made contiguous: a constant memory is one number, however many slots it has.
+                self.firsts[slots] = [part.detach().numpy() for part in first]
+            self.first[:2] = self.firsts[slots]
         machine = self.plan.machine(self.parameters, self.dtype, self.packed)
         self.packed = machine.weights
         episode = arrays([inputs, targets, mask])

@@ -1,7 +1,7 @@
 """The arrays that the kernels work in, kept from call to call.
 
 Fresh memory of this size costs a page fault for every 4 KiB, which takes longer than filling
-it, so a workspace is handed on once nothing needs it: see :class:`Lease`.
+it, so a block is handed on once nothing needs it: see :class:`Lease`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ntm.machine.fused.heads import Addressing, Scratch
 from ntm.machine.fused.kernel import EVERY, GROUP, Adjoint, States
 from ntm.machine.fused.plan import Plan
 
-#: Idle workspaces that are kept, and the bytes that they may take in all.
-KEEP, KEEP_BYTES = 4, 2**30
+#: Idle blocks that are kept, and the bytes that they may take in all; layouts of each.
+KEEP, KEEP_BYTES, LAYOUTS = 4, 2**30, 256
 
 #: Bytes of a cache line, and of the longest vector.
 LINE = 64
@@ -101,7 +101,38 @@ def in_one_block(
 
 
 Key = tuple[Any, ...]
-_idle: list[tuple[Key, Workspace]] = []
+
+
+class _Block:
+    """Memory that workspaces of many sizes take in turn, and how each of them lies in it.
+
+    To lay one out takes as long as a few steps, which counts where every batch has another size.
+    """
+
+    def __init__(self) -> None:
+        self.memory: Array | None = None
+        self.layouts: dict[Key, Workspace] = {}
+
+    def workspace(
+        self, plan: Plan, batch: int, slots: int, steps: int, threads: int, dtype: Any
+    ) -> Workspace:
+        key: Key = (
+            plan.table.tobytes(), plan.heads, plan.width, plan.read_heads, plan.shifts,
+            plan.inputs, batch, slots, steps > 0, dtype,
+        )  # fmt: skip
+        found = self.layouts.pop(key, None)
+        if found is None or found.steps < steps or found.threads < threads:
+            found = Workspace(plan, batch, slots, steps, threads, dtype, self.memory)
+            if found.block is not self.memory:  # which was too small
+                self.memory = found.block
+                self.layouts.clear()
+            elif len(self.layouts) >= LAYOUTS:
+                del self.layouts[next(iter(self.layouts))]
+        self.layouts[key] = found  # the last one, as the latest
+        return found
+
+
+_idle: list[_Block] = []
 _lock = threading.Lock()
 
 
@@ -111,34 +142,26 @@ class Lease:
     def __init__(
         self, plan: Plan, batch: int, slots: int, steps: int, threads: int, dtype: Any
     ) -> None:
-        self.key: Key = (
-            plan.table.tobytes(), plan.heads, plan.width, plan.read_heads, plan.shifts,
-            plan.inputs, batch, slots, steps > 0, dtype,
-        )  # fmt: skip
-        found = block = None
-        with _lock:
-            for i in range(len(_idle) - 1, -1, -1):
-                key, workspace = _idle[i]
-                if key == self.key and workspace.steps >= steps and workspace.threads >= threads:
-                    found = workspace
-                    del _idle[i]
-                    break
-            else:
-                if _idle:  # the block that was used last: it is still in the cache
-                    block = _idle.pop()[1].block
-        self.workspace: Workspace | None = found or Workspace(
-            plan, batch, slots, steps, threads, dtype, block
+        with _lock:  # the block that was used last is still in the cache
+            block = _idle.pop() if _idle else _Block()
+        self._block: _Block | None = block
+        self.workspace: Workspace | None = block.workspace(
+            plan, batch, slots, steps, threads, dtype
         )
 
     def end(self) -> None:
         """Hand the workspace back: its contents are lost."""
-        workspace, self.workspace = self.workspace, None
-        if workspace is None or workspace.block.nbytes > KEEP_BYTES:
+        block, self._block, self.workspace = self._block, None, None
+        if block is None or _bytes(block) > KEEP_BYTES:
             return
         with _lock:
-            _idle.append((self.key, workspace))
-            while len(_idle) > KEEP or sum(w.block.nbytes for _, w in _idle) > KEEP_BYTES:
+            _idle.append(block)
+            while len(_idle) > KEEP or sum(map(_bytes, _idle)) > KEEP_BYTES:
                 del _idle[0]
 
     def __del__(self) -> None:
         self.end()
+
+
+def _bytes(block: _Block) -> int:
+    return 0 if block.memory is None else block.memory.nbytes
