@@ -122,7 +122,8 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = step_size(config, progress)
 
-        generator = rng.bit_generator.state
+        stop = should_stop()
+        generator = rng.bit_generator.state if save or stop else None
         episode = draw(_task(config, progress), rng, settings.batch).to(device)
         slots = None if settings.slots is None else _log_uniform(rng, *settings.slots)
         cost = differentiate(episode, slots)
@@ -133,7 +134,6 @@ def train(
             about = _diagnosis(run, model, task, episode, cost.nats, _lr(progress), slots)
             raise NotFiniteError(about)
         # Saved here: the weights have just proved good, and are not changed yet.
-        stop = should_stop()
         if stop:
             progress.status = "interrupted"
         if (save and not overflows) or stop:

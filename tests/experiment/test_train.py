@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from configs import shipped_configs
 from ntm.errors import NTMError, UsageError
@@ -118,15 +117,26 @@ def test_every_batch_has_slots_of_its_own(
     config = small_config(train=train_, validation={"every": 150}, engine=engine)
     run = new_run(tmp_path / "run", config)
     had: list[tuple[int, bool]] = []
-    whole = NTMCell.initial_memory
 
-    def initial_memory(self: NTMCell, batch: int, slots: int) -> Tensor:
-        had.append((slots, torch.is_grad_enabled()))
-        return whole(self, batch, slots)
+    def listen(kind: Any, method: str, place: int) -> None:
+        """Keeps the slots, the argument at that place, of every call."""
+        whole = getattr(kind, method)
 
-    monkeypatch.setattr(NTMCell, "initial_memory", initial_memory)
+        def heard(self: Any, *given: Any, **named: Any) -> Any:
+            had.append((given[place], torch.is_grad_enabled()))
+            return whole(self, *given, **named)
+
+        monkeypatch.setattr(kind, method, heard)
+
+    if engine == "fused":
+        from ntm.machine.fused.sequence import Rollout
+
+        listen(Rollout, "__init__", 3)
+    else:
+        listen(NTMCell, "initial_memory", 1)
     train(run, config, CPU, Watch())
-    slots = [n for n, training in had if training][engine == "fused" :]  # but the learner's first
+    slots = [n for n, training in had if training]
+    assert len(slots) == 300
     assert min(slots) < 7
     assert 60 < max(slots) <= 80
     assert min(slots) >= 5
