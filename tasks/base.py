@@ -31,6 +31,8 @@ class Episode(NamedTuple):
 
     def to(self, device: torch.device | str) -> Episode:
         """The same episode on a device; the conditions stay where they are."""
+        if self.inputs.device == torch.device(device):
+            return self
         return Episode(
             self.inputs.to(device), self.targets.to(device), self.mask.to(device), self.conditions
         )

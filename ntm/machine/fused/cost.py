@@ -107,8 +107,7 @@ class Learner:
         for sinks in self.sinks[1:used]:
             for total, sink in zip(self.sinks[0], sinks, strict=True):
                 total += sink
-        nats, wrong = torch.from_numpy(found)
-        return nats, wrong
+        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
 
     def _learn(
         self, machine: Machine, episode: list[Array], found: Array, b0: int, b1: int, thread: int
@@ -134,7 +133,7 @@ class Learner:
                 places = rollout.backward(outputs, doutputs, (), sinks[:count])
                 learned = compress(places, self.learned)
                 for sink, place in zip(sinks[count:], learned, strict=True):
-                    sink += place.sum(axis=0)
+                    sink += np.add.reduce(place, axis=0)
             rollout.close()
 
     def _rollout(self, machine: Machine, xs: Array) -> Rollout | RolloutAlone:

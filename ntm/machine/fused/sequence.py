@@ -195,13 +195,14 @@ class Rollout:
     def _put_adjoint(self, to: Workspace, dend: Sequence[Array | None]) -> list[Array]:
         """Write the derivatives by the last state; None stands for 0. Returns where they are."""
         d, plan = to.adjoint, self.plan
-        d.h.fill(0)
-        d.c.fill(0)
+        for part in (d.memory, d.weights, d.reads, d.h, d.c):
+            part.fill(0)
         reads = d.reads.reshape(self.batch, plan.read_heads, plan.width)
         places = [d.memory.swapaxes(1, 2), d.weights, reads]
         places += [(d.c if is_c else d.h)[:, columns] for is_c, _, columns in plan.places]
         for place, array in zip(places, dend or [None] * len(places), strict=True):
-            place[...] = 0 if array is None else array
+            if array is not None:
+                place[...] = array
         return places
 
 
