@@ -56,7 +56,7 @@ class TrainingConsole:
         text = f"{row['bits']:.3f} bits, {row['bit_errors']:.1f} wrong{self._validation}"
         if speed := self._speed(row):
             left = _clock((self._budget - row["sequences"]) / speed)
-            text += f", {speed:,.0f}/s, max {left}"
+            text += f", {speed:,.0f}/s, {left} at most"
         if self._live:
             self._progress.update(
                 self._task, completed=row["sequences"], description=text, refresh=True

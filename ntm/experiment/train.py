@@ -122,7 +122,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = step_size(config, progress)
 
-        stop = should_stop()
+        stop = should_stop()  # asked before the draw: the state is taken only where it is needed
         generator = rng.bit_generator.state if save or stop else None
         episode = draw(_task(config, progress), rng, settings.batch).to(device)
         slots = None if settings.slots is None else _log_uniform(rng, *settings.slots)

@@ -383,6 +383,23 @@ def test_sizes_in_turn_share_a_block_and_are_laid_out_once(monkeypatch: Any) -> 
     assert len(workspace._idle) == 1
 
 
+def test_layouts_that_are_too_short_or_too_many_are_replaced(monkeypatch: Any) -> None:
+    monkeypatch.setattr(workspace, "LAYOUTS", 2)
+    monkeypatch.setattr(workspace, "_idle", [])
+    made = [make(Case(T=T, N=N)) for T, N in ((15, 40), (4, 13), (9, 13), (6, 29), (3, 13))]
+    alone = []
+    for each in made:
+        monkeypatch.setattr(workspace, "_idle", [])
+        alone.append(measure(fused.unroll, *each))
+    monkeypatch.setattr(workspace, "_idle", [])
+    for _ in range(3):
+        for each, found in zip(made, alone, strict=True):
+            assert same_bits(found, measure(fused.unroll, *each))
+            (block,) = workspace._idle
+            assert 1 <= len(block.layouts) <= 2
+            assert all(laid.block is block.memory for laid in block.layouts.values())
+
+
 @pytest.mark.parametrize("segment", [1, 3, 7, 100])
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_segments_give_the_same_gradients(kind: str, segment: int) -> None:

@@ -12,10 +12,10 @@ import pytest
 from ntm.machine.fused import products
 from ntm.machine.fused.products import _add_dots, _add_product, at
 
-#: Of everything a tile has one block, several, and a rest: rows, terms, columns.
+#: Of rows, terms and columns whole tiles, several and one, and rests.
 SIZES = [
     (1, 7, 83), (2, 1, 5), (3, 10, 16), (4, 9, 33), (5, 17, 70), (7, 34, 8), (8, 65, 41),
-    (11, 3, 100), (1, 30, 1), (6, 2, 15), (9, 18, 64),
+    (11, 3, 100), (1, 30, 1), (6, 2, 15), (9, 18, 64), (1, 12, 47), (2, 14, 47),
 ]  # fmt: skip
 
 
@@ -37,11 +37,14 @@ def compiled(request: pytest.FixtureRequest) -> tuple[Callable[..., None], Calla
 
     both = numba.njit(product), numba.njit(dots)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "_shape", lambda: request.param)
+        patch.setattr(products, "_shape", lambda _: request.param)
         for dtype in (np.float32, np.float64):
             m = np.zeros((1, 1), dtype)
             both[0](m, m, 1, 1, m, 1, 1, 1)
             both[1](m, m, m, 1, 1, 1)
+    for compiled in both:
+        code = "".join(compiled.inspect_llvm().values())
+        assert f"<{request.param.bytes // 4} x float>" in code
     return both
 
 

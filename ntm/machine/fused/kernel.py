@@ -41,7 +41,8 @@ GROUP = 8
 #: takes a third of the time that it takes to store a memory and to fetch it back.
 EVERY = 4
 
-#: Rows of a weight gradient's operands that are taken together.
+#: Rows of a weight gradient's operands that are taken together: so few that the columns of v that
+#: a tile needs stay in the first cache (on AVX2 a third faster than 512).
 STRIP = 128
 
 #: The columns of ``Machine.layers``, which has a row for every product: one a layer, but for a

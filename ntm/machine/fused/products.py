@@ -1,9 +1,10 @@
 """The two matrix products of the kernels, for operands of a few rows.
 
 Written for LLVM directly: a tile of the result stays in vector registers while the sum runs,
-which Numba's own loops do not achieve (they load and store the result at every term). So a tile
-is as large as the processor's registers allow, and no larger: what does not fit goes to the stack
-and back at every term. The last, partial vector of a row is masked.
+which Numba's own loops do not achieve (they load and store the result at every term). LLVM cuts
+the vectors to what the processor has, but a tile that does not fit into its registers goes to the
+stack and back at every term: so there are two shapes of tiles. The last, partial vector of a row
+is masked.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.codegen import get_host_cpu_features
 
 from ntm.machine.fused.jit import native, part
 
@@ -39,9 +39,10 @@ _WIDE = _Shape(64, (4, 2, 1), (4, 1), (4, 1), 4, (4, 2, 1))  # AVX-512 has 32 re
 _NARROW = _Shape(32, (4, 2, 1), (2, 1), (4, 2, 1), 8, (3, 2, 1))  # AVX2 has 16 of 32
 
 
-def _shape() -> _Shape:
+def _shape(context: Any) -> _Shape:
     """For the processor that Numba compiles for."""
-    return _WIDE if "+avx512f" in get_host_cpu_features().split(",") else _NARROW
+    _, _, features = context.codegen().magic_tuple()
+    return _WIDE if "+avx512f" in features.split(",") else _NARROW
 
 
 @native
@@ -59,12 +60,12 @@ def at(typingctx: Any, array: Any, offset: Any) -> Any:
 class _Emitter:
     """Vector loads, stores and loops over one float type."""
 
-    def __init__(self, builder: Any, dtype: Any) -> None:
+    def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
         self.b = builder
         self.float: Any = ir.DoubleType() if dtype == types.float64 else ir.FloatType()
         self.bytes = 8 if dtype == types.float64 else 4
-        self.shape = _shape()
-        self.lanes = max(4, self.shape.bytes // self.bytes)
+        self.shape = _shape(context)
+        self.lanes = self.shape.bytes // self.bytes  # at least the four that ``totals`` needs
         self.vector = ir.VectorType(self.float, self.lanes)
         self.mask = ir.VectorType(_I1, self.lanes)
         self.mangled = f"v{self.lanes}f{8 * self.bytes}"
@@ -166,7 +167,7 @@ def _add_product(
     m: Any, k: Any, j: Any,
 ) -> Any:  # fmt: skip
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        e = _Emitter(builder, sig.args[0])
+        e = _Emitter(context, builder, sig.args[0])
         _, z, ldz, x, ldx, ldk, y, ldy, M, K, J = args
         one = e.integer(1)
 
@@ -237,7 +238,7 @@ def _add_dots(
     m: Any, k: Any, j: Any,
 ) -> Any:  # fmt: skip
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        e = _Emitter(builder, sig.args[0])
+        e = _Emitter(context, builder, sig.args[0])
         _, z, ldz, x, ldx, y, ldy, M, K, J = args
         one = e.integer(1)
 
