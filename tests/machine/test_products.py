@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 
-from ntm.machine.fused import products
-from ntm.machine.fused.products import _add_dots, _add_product, at
+numba = pytest.importorskip("numba")
+
+from ntm.machine.fused import products  # noqa: E402
+from ntm.machine.fused.products import _add_dots, _add_product, at  # noqa: E402
 
 #: Of rows, terms and columns whole tiles, several and one, and rests.
 SIZES = [
@@ -35,15 +36,15 @@ def compiled(request: pytest.FixtureRequest) -> tuple[Callable[..., None], Calla
         one = z.dtype.type(1)
         _add_dots(one, at(z, 0), z.shape[1], at(x, 0), x.shape[1], at(y, 0), y.shape[1], M, K, J)
 
-    both = numba.njit(product), numba.njit(dots)
+    both: tuple[Any, Any] = numba.njit(product), numba.njit(dots)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(products, "_shape", lambda _: request.param)
         for dtype in (np.float32, np.float64):
             m = np.zeros((1, 1), dtype)
             both[0](m, m, 1, 1, m, 1, 1, 1)
             both[1](m, m, m, 1, 1, 1)
-    for compiled in both:
-        code = "".join(compiled.inspect_llvm().values())
+    for each in both:  # or the patch has had no effect
+        code = "".join(each.inspect_llvm().values())
         assert f"<{request.param.bytes // 4} x float>" in code
     return both
 

@@ -135,7 +135,7 @@ class Learner:
                 places = rollout.backward(outputs, doutputs, (), sinks[:count])
                 learned = compress(places, self.learned)
                 for sink, place in zip(sinks[count:], learned, strict=True):
-                    sink += np.add.reduce(place, axis=0)  # place.sum: 4 us more
+                    sink += np.add.reduce(place, axis=0)
             rollout.close()
 
     def _rollout(self, machine: Machine, xs: Array) -> Rollout | RolloutAlone:
