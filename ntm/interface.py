@@ -59,11 +59,13 @@ class NTM(Model):
         read: Literal["after", "before"] = "after",
         shared: bool = False,
         shift_bias: float = 0.0,
+        erase_bias: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
         memory = MemoryConfig(
             slots=slots, width=width, read_heads=read_heads, write_heads=write_heads,
             shift_range=shift_range, first=first, read=read, shared=shared, shift_bias=shift_bias,
+            erase_bias=erase_bias,
         )  # fmt: skip
         if isinstance(controller, str):
             controller = configure(controller, size=hidden_size, layers=layers)

@@ -28,6 +28,8 @@ class MemoryConfig:
     shift_bias: added to the first bias of every head's shift to the next slot. At 0 heads begin by
         spreading over both neighbours; at 2 they walk, about 0.79 of s_t on the next slot (of three
         shifts).
+    erase_bias: added to the first bias of every write head's erase vector. At 0 a write begins by
+        erasing half of what was there, so that slots can be added to; at 3 it replaces it, 0.95.
     """
 
     slots: int = Field(default=128, ge=1)
@@ -39,6 +41,7 @@ class MemoryConfig:
     read: Literal["after", "before"] = "after"
     shared: bool = False
     shift_bias: float = Field(default=0.0, ge=0, le=100)
+    erase_bias: float = Field(default=0.0, ge=0, le=100)
 
     @model_validator(mode="after")
     def _can_walk(self) -> MemoryConfig:
@@ -117,10 +120,11 @@ class NTMCell(Core):
         #: All heads in one layer; the rows are, in this order: k a | e g | beta gamma | s.
         self.interface_sizes = [H * W, Q * W, Q * W, H, H, H, H * S]
         self.interface = linear(controller.output_size, sum(self.interface_sizes), generator)
-        if memory.shift_bias:
-            with torch.no_grad():
-                s = self.interface.bias[-H * S :].view(H, S)
-                s[:, memory.shift_range + 1] += memory.shift_bias
+        with torch.no_grad():
+            _, _, e, *_, s = self.interface.bias.split(self.interface_sizes)
+            e += memory.erase_bias
+            if memory.shift_bias:
+                s.view(H, S)[:, memory.shift_range + 1] += memory.shift_bias
         self.r0 = nn.Parameter(torch.zeros(R, W))
         #: The learned first memory [N, W], or None.
         self.M0: nn.Parameter | None = None

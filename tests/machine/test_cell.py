@@ -232,6 +232,21 @@ def test_a_shift_bias_makes_heads_begin_by_walking(shared: bool, shift_range: in
     assert ((gain * ahead).sum(-1) > 0).all()
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_erase_bias_makes_writes_begin_by_replacing(shared: bool) -> None:
+    """The odds of erasing, against keeping, grow by e^bias for every number of a slot."""
+    heads = (2, 2) if shared else (2, 3)
+    plain = machine(18, slots=17, heads=heads, shared=shared)
+    replacing = machine(18, slots=17, heads=heads, shared=shared, erase_bias=1.25)
+    x = torch.randn(6, 4, generator=generator(19), dtype=torch.float64)
+    state = random_state(plain, 6, 20)
+    before, after = plain.step(x, state), replacing.step(x, state)
+    odds = [found.erase / (1 - found.erase) for found in (before, after)]
+    assert torch.allclose(odds[1], odds[0] * math.exp(1.25))
+    for name in ("key", "beta", "gate", "shift", "gamma", "add"):
+        assert torch.equal(getattr(before, name), getattr(after, name)), name
+
+
 def saturate(cell: NTMCell, how: str) -> None:
     """Extreme parameters of one kind or another."""
     rows = torch.arange(sum(cell.interface_sizes))

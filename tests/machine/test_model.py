@@ -157,6 +157,7 @@ def test_the_deep_lstm_of_table_3(
         ("write_heads", 0),
         ("shift_range", -1),
         ("shift_bias", -0.5),
+        ("erase_bias", -0.25),
         ("heads", 1),
     ],
 )
