@@ -3,6 +3,7 @@
     python studies/curves.py studies/copy.yaml
 
 Into studies/results/NAME.png and NAME-sizes.png, from what study.py has written beside them.
+``curves`` of a study names the variants to draw, where all of them would be too many.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def main() -> None:
     title, about = name.replace("_", " "), study.get("sizes")
     table = RESULTS / f"{name}-curves.csv"
     if table.exists():
-        curves = curves_of(table, list(study["variants"]))
+        curves = curves_of(table, study.get("curves", list(study["variants"])))
         solved = load_config(study["config"]).train.solved_bits  # of the first, where they differ
         save(learning_curves(curves, title, solved_bits=solved), RESULTS / f"{name}.png")
     else:
