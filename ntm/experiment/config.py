@@ -104,9 +104,7 @@ class ScheduleConfig:
     linear, cosine and exponential fall over the budget. A cooldown waits for the task to be
     understood: once validation is less than ``below`` bits above the floor, the step size falls
     linearly over ``over`` sequences, and then this part of training ends, if some validation was
-    below ``solved_bits``; if none was, the step size returns. It falls in what is left of the
-    budget where that is less, and begins by then at the latest, if the budget is at least twice
-    ``over``: so a run that has not been below ``below`` is cooled, too.
+    below ``solved_bits``; if none was, the step size returns.
     """
 
     kind: Literal["constant", "linear", "cosine", "exponential", "cooldown"] = "constant"

@@ -270,8 +270,7 @@ def step_size(config: Config, progress: Progress) -> float:
     if schedule.kind == "constant" or (schedule.kind == "cooldown" and progress.cooling is None):
         return lr
     if schedule.over is not None and progress.cooling is not None:
-        over = min(schedule.over, config.train.sequences - progress.cooling)
-        left = max(0.0, 1 - (sequences - progress.cooling) / over)
+        left = max(0.0, 1 - (sequences - progress.cooling) / schedule.over)
     else:
         left = 1 - (sequences - schedule.warmup) / max(1, config.train.sequences - schedule.warmup)
     if schedule.kind == "exponential":
@@ -350,16 +349,12 @@ def _task(config: Config, progress: Progress) -> Task:
 
 
 def _cool(config: Config, progress: Progress) -> None:
-    """Begins a cooldown when validation or the budget asks for it; ends one that has not solved."""
-    schedule, last = config.train.schedule, progress.last_bits
-    if schedule.below is None or schedule.over is None or last is None:
-        return
+    """Begins a cooldown when the last validation asks for it; ends one that has not solved."""
+    below, last = config.train.schedule.below, progress.last_bits
     if _cooled(config, progress):
         progress.cooling = None
-    elif progress.cooling is None:
-        left = config.train.sequences - progress.sequences
-        if last < schedule.below or left <= schedule.over <= config.train.sequences / 2:
-            progress.cooling = progress.sequences
+    elif below is not None and last is not None and last < below and progress.cooling is None:
+        progress.cooling = progress.sequences
 
 
 def clip(parameters: nn.Parameter, config: ClipConfig | None, norm: Tensor) -> None:

@@ -17,7 +17,7 @@ from ntm.experiment.models import load_model, load_weights, new_model
 from ntm.experiment.optim import flatten
 from ntm.experiment.rundir import Checkpoint, RunDir
 from ntm.experiment.runs import continue_run
-from ntm.experiment.train import Progress, _cool, build_optimizer, clip, step_size, train
+from ntm.experiment.train import Progress, build_optimizer, clip, step_size, train
 from ntm.machine.cell import NTMCell
 from ntm.machine.engine import threads
 from tests.experiment.small import SMALL, Watch, new_run, small_config, small_config_of
@@ -556,38 +556,6 @@ def test_a_cooldown_that_solves_nothing_gives_the_step_size_back(
     falls = [0.25, 0.1875, 0.125, 0.0625]
     assert lr == pytest.approx(3 * [0.25, 0.25, *falls])
     assert run.load_best().state["sequences"] == 70
-
-
-@pytest.mark.parametrize(
-    ("bits", "begins"),
-    [
-        (9 * [9.0], 80),  # never below: in time for the end
-        ([9.0] * 8 + [1.5], 80),
-        ([1.9, 3, 9, 9, 9, 9, 1.5, 1.5, 9], 70),  # under way already: it is not begun anew
-        ([9.0] * 5 + [1.9, 9, 9, 1.9], 90),  # one that has failed: again, in what is left
-    ],
-)
-def test_at_the_latest_the_step_size_falls_in_what_is_left_of_the_budget(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: list[float], begins: int
-) -> None:
-    run = cooled_run(tmp_path / "run", monkeypatch, [*bits, 9.0])
-    lr = {row["sequences"]: row["lr"] for row in run.rows(run.metrics_file)}
-    assert lr[begins] == 0.25
-    over = min(20, 100 - begins)
-    for sequences in range(begins + 5, min(begins + over, 100) + 1, 5):
-        left = 1 - (sequences - 5 - begins) / over  # of the step that led there
-        assert lr[sequences] == pytest.approx(0.25 * left)
-
-
-@pytest.mark.parametrize(("budget", "falls"), [(40, True), (39, False)])
-def test_a_budget_less_than_two_cooldowns_long_does_not_ask_for_one(
-    budget: int, falls: bool
-) -> None:
-    schedule = {"kind": "cooldown", "below": 2.0, "over": 20}
-    config = small_config(train={"sequences": budget, "schedule": schedule})
-    progress = Progress(sequences=30, last_bits=9.0)
-    _cool(config, progress)
-    assert progress.cooling == (30 if falls else None)
 
 
 def test_a_cooldown_that_has_ended_is_over_when_the_run_is_resumed(
