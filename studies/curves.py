@@ -41,9 +41,13 @@ def main() -> None:
     file = Path(sys.argv[1])
     study, name = yaml.safe_load(file.read_text()), file.stem
     title, about = name.replace("_", " "), study.get("sizes")
+    drawn = study.get("curves", list(study["variants"]))
+    unknown = {*drawn, *(about or {}).get("variants", [])} - set(study["variants"])
+    if unknown:
+        sys.exit(f"{file}: no such variants: {', '.join(sorted(unknown))}")
     table = RESULTS / f"{name}-curves.csv"
     if table.exists():
-        curves = curves_of(table, study.get("curves", list(study["variants"])))
+        curves = curves_of(table, drawn)
         solved = load_config(study["config"]).train.solved_bits  # of the first, where they differ
         save(learning_curves(curves, title, solved_bits=solved), RESULTS / f"{name}.png")
     else:
