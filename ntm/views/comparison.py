@@ -228,11 +228,8 @@ def _finish(figure: Figure, axes: Axes, title: str) -> Figure:
     axes.set_title(title, fontsize=12, fontweight="bold")
     axes.grid(axis="y", color=PALE)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(axes.get_legend_handles_labels()[1]) <= 4:
-        axes.legend(framealpha=0.85, edgecolor="none", fontsize=9)
-    else:  # more would hide what they name
-        figure.set_size_inches(10.8, 4.6)
-        figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    figure.set_size_inches(10.8, 4.6)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9)  # inside it hides curves
     return figure
 
 
