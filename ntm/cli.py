@@ -140,7 +140,8 @@ def train(
             console.print(f"{manifest['engine']} engine: {manifest['engine_reason']}")
 
         held.enter_context(stop)
-        watcher: Watcher = held.enter_context(TrainingConsole(console, resolved.longest, quiet))
+        bar = TrainingConsole(console, resolved.train.sequences, quiet)
+        watcher: Watcher = held.enter_context(bar)
         if tensorboard:
             watcher = held.enter_context(TensorBoard(directory, watcher))
         try:
@@ -385,7 +386,6 @@ def plot(
         config.train.solved_bits,
         task.unit,
         config.train.curriculum is not None,
-        directory.manifest().get("refining"),
     )
     plots.save(curve, curve_picture)
     written = [curve_picture, picture, directory.trace_file]

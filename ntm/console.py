@@ -116,7 +116,7 @@ class SweepConsole:
             table.add_column(name, justify="right")
         for job, since in state.running.values():
             row = self._last(job)
-            seen = f"{row.get('sequences', 0):,.0f} of {job.resolved.longest:,}"
+            seen = f"{row.get('sequences', 0):,.0f} of {job.resolved.train.sequences:,}"
             bits = f"{row['bits']:.3f}" if "bits" in row else ""
             table.add_row(Text(str(job.folder)), seen, bits, _clock(time.monotonic() - since))
         count = (

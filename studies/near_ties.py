@@ -1,9 +1,10 @@
 """How much of the cost of a machine that sorts lies in lists with two priorities close together.
 
-    python studies/near_ties.py runs/reference/priority_sort/ntm-ff
+    python studies/near_ties.py runs/reference/priority_sort/ntm-gru
 
 Prints, by the least distance of neighbours among the priorities that decide the answer, the share
-of lists and of their cost; and how many vectors are wrong in lists that are not exact.
+of lists and of their cost; how many vectors are wrong in lists that are not exact; and which of the
+answer is the first that is.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def main() -> None:
     for least, most in ((1, 2), (3, 5), (6, task.sorted)):
         lists = ((wrong >= least) & (wrong <= most)).sum()
         print(f"{least} to {most} wrong vectors: {lists} lists")
+    first = different.int().argmax(dim=0).numpy()[wrong > 0] - task.items[1]  # after the delimiter
+    print("first wrong at 1, 2 ...:", *np.bincount(first, minlength=task.sorted + 1)[1:])
 
 
 if __name__ == "__main__":

@@ -103,8 +103,8 @@ class ScheduleConfig:
 
     linear, cosine and exponential fall over the budget. A cooldown waits for the task to be
     understood: once validation is less than ``below`` bits above the floor, the step size falls
-    linearly over ``over`` sequences, and then this part of training ends, if some validation was
-    below ``solved_bits``; if none was, the step size returns.
+    linearly over ``over`` sequences, and then training ends, if some validation was below
+    ``solved_bits``; if none was, the step size returns.
     """
 
     kind: Literal["constant", "linear", "cosine", "exponential", "cooldown"] = "constant"
@@ -141,24 +141,12 @@ class CurriculumConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class RefineConfig:
-    """A second part of training, from the best weights of the first, with a fresh optimiser.
-
-    It comes when the first is solved or has used up its budget. The step size falls exponentially,
-    from ``lr`` to a hundredth of it over ``sequences``.
-
-    task: settings of the task that differ from the first part's, such as ``hard``.
-    """
-
-    sequences: int = Field(ge=1)
-    lr: Positive
-    task: dict[str, Any] = Field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainConfig:
     """How a model is trained. Everything is counted in sequences, whatever the batch.
 
+    lost: a machine is lost when validation costs so many times what it cost at its best, or
+        ``solved_bits`` where that is more. Then training goes back to the best weights; step size
+        and optimiser stay as they are. None never goes back.
     slots: from how few to how many the memory has in training, drawn for every batch, as often few
         as many on a logarithmic scale. A machine that has met memories of many sizes does not come
         to depend on that of one. Validation has ``model.memory.slots``.
@@ -175,7 +163,7 @@ class TrainConfig:
     clip: ClipConfig | None = None
     schedule: ScheduleConfig = ScheduleConfig()
     curriculum: CurriculumConfig | None = None
-    refine: RefineConfig | None = None
+    lost: Annotated[float, Field(gt=1, le=1e6)] | None = None
     batch: int = Field(default=1, ge=1)
     sequences: int = Field(default=100_000, ge=1)  # the budget
     solved_bits: float = Field(default=0.1, ge=0)  # above the floor; 0 is never solved
@@ -284,20 +272,6 @@ class Config:
                     f"{where}.{name}: only numbers, and ranges of whole ones, can grow"
                 )
         return self
-
-    @model_validator(mode="after")
-    def _refinement_fits(self) -> Config:
-        if self.train.refine is not None:
-            if isinstance(self.train.optimizer, RidgeConfig):
-                raise ValueError("train.refine: ridge has no steps to make smaller")
-            with_settings(self.task, self.train.refine.task, "train.refine.task")
-        return self
-
-    @property
-    def longest(self) -> int:
-        """Sequences that training may take, all in all."""
-        refine = self.train.refine
-        return self.train.sequences + (refine.sequences if refine is not None else 0)
 
     @property
     def validation_task(self) -> Task:

@@ -1,4 +1,4 @@
-"""What training draws from: easier tasks at first, harder cases at last."""
+"""What training draws from: easier tasks at first."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 
 from ntm.experiment.config import Config, with_settings
 from tasks import Task
-
-CURRICULUM = "train.curriculum.task"
 
 
 def stages(config: Config) -> int:
@@ -38,29 +36,20 @@ def task_at(config: Config, stage: int) -> Task:
         value = end if stage == last else value  # to the last bit
         whole = getattr(first, name)
         now.append((name, (whole[0], value) if isinstance(whole, tuple) else value))
-    return _with(config.task, tuple(now), CURRICULUM)
+    return _with(config.task, tuple(now))
 
 
 def lessons(config: Config) -> list[Task]:
-    """The task, and those that training begins and ends with: what its limits depend on."""
+    """The task, and the one that training begins with: what its limits depend on."""
     first = [task_at(config, 0)] if config.train.curriculum is not None else []
-    last = [refined_task(config)] if config.train.refine is not None else []
-    return [*first, config.task, *last]
-
-
-def refined_task(config: Config) -> Task:
-    """The task of the second part of training."""
-    assert config.train.refine is not None
-    return _with(config.task, _frozen(config.train.refine.task), "train.refine.task")
+    return [*first, config.task]
 
 
 def _first(config: Config) -> Task:
     assert config.train.curriculum is not None
-    return _with(config.task, _frozen(config.train.curriculum.task), CURRICULUM)
-
-
-def _frozen(settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((n, tuple(v) if isinstance(v, list) else v) for n, v in settings.items())
+    named = config.train.curriculum.task.items()
+    frozen = tuple((n, tuple(v) if isinstance(v, list) else v) for n, v in named)
+    return _with(config.task, frozen)
 
 
 def _ends(config: Config) -> dict[str, tuple[float, float]]:
@@ -78,5 +67,5 @@ def _ends(config: Config) -> dict[str, tuple[float, float]]:
 
 
 @lru_cache(maxsize=64)
-def _with(task: Task, settings: tuple[tuple[str, Any], ...], where: str) -> Task:
-    return with_settings(task, dict(settings), where)
+def _with(task: Task, settings: tuple[tuple[str, Any], ...]) -> Task:
+    return with_settings(task, dict(settings), "train.curriculum.task")

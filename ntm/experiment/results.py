@@ -57,13 +57,8 @@ class Result:
 
     @property
     def best(self) -> dict[str, float]:
-        """The row of validation whose weights were kept: of refinement, if that is solved."""
-        began, limit = self.manifest.get("refining"), self.config.train.solved_bits
-        refined = [
-            row for row, above in zip(self.validation, self.curve, strict=True)
-            if began is not None and row["sequences"] > began and above < limit
-        ]  # fmt: skip
-        return min(refined or self.validation, key=lambda row: row["bits"] - row["floor"])
+        """The row of validation whose weights were kept."""
+        return min(self.validation, key=lambda row: row["bits"] - row["floor"])
 
 
 #: How the problem of a run begins that is another one's copy.
@@ -221,7 +216,6 @@ def unlike(groups: Iterable[Group]) -> dict[str, list[Any]]:
             "validation.every": config.validation.every,
             "train.solved_bits": config.train.solved_bits,
             "train.sequences": config.train.sequences,
-            "train.refine": refine.sequences if (refine := config.train.refine) else None,
         }
         for key, value in terms.items():
             if value not in found.setdefault(key, []):

@@ -27,16 +27,8 @@ from ntm.machine.model import Model
 from tasks import Task
 from tasks.base import TaskError
 
-#: Settings that a run may be given anew when it is resumed, until it is refined: those that only
-#: say when to stop.
+#: Settings that a run may be given anew when it is resumed: those that only say when to stop.
 EXTENDABLE = {"train.sequences", "train.solved_bits"}
-#: And a run may be refined that was not meant to be.
-REFINE = "train.refine"
-
-
-def is_extendable(key: str) -> bool:
-    """Whether a run that is resumed may be given this setting anew."""
-    return key in EXTENDABLE or key.startswith(REFINE)
 
 
 def start_run(path: Path, config: Config, device: torch.device, command: str) -> RunDir:
@@ -70,7 +62,7 @@ def _check_memory(config: Config, device: torch.device) -> None:
 def continue_run(
     path: Path, settings: Iterable[str], given: Config, device: torch.device, command: str
 ) -> tuple[RunDir, Config, list[str]]:
-    """An existing run and its own config, in which only settings that ``is_extendable`` may change.
+    """An existing run and its own config, in which only ``EXTENDABLE`` settings may change.
 
     Also returns what a user should know: settings of the ``given`` config that the run has
     otherwise, and circumstances that have changed. With the same circumstances, the run goes on
@@ -84,20 +76,16 @@ def continue_run(
     changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
     if before.task.kind == config.task.kind and _same_data(run, config.task):
         changed -= {"task.path"}  # the same text, elsewhere
-    if forbidden := sorted(key for key in changed if not is_extendable(key)):
+    if forbidden := sorted(key for key in changed if key not in EXTENDABLE):
         key = forbidden[0]
         raise UsageError(
             f"{run.path}: a resumed run keeps its settings, but {key} is {old.get(key)} there "
-            f"and {new.get(key)} here; only {', '.join(sorted(EXTENDABLE))} and {REFINE} may change"
+            f"and {new.get(key)} here; only {' and '.join(sorted(EXTENDABLE))} may change"
         )
     for task in lessons(config):
         draw(task, numpy_generator(config.seed, Stream.TRAINING), 1)
     if run.has_started():
-        checkpoint = run.load_checkpoint()  # before anything is written: it may be damaged
-        if changed and checkpoint.state["progress"].get("refining") is not None:
-            raise UsageError(
-                f"{run.path}: {min(changed)}: cannot change, the run is refined already"
-            )
+        run.load_checkpoint()  # before anything is written: it may be damaged
     run.tidy()
     if config != before:
         run.save_config(config)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from ntm.errors import NTMError, UsageError
 from ntm.experiment.config import Config, expand, load_config, short_name, to_dict
 from ntm.experiment.rundir import RunDir
-from ntm.experiment.runs import EXTENDABLE, REFINE, flat, is_extendable
+from ntm.experiment.runs import EXTENDABLE, flat
 from ntm.files import write_file
 
 #: Statuses of a run that is over.
@@ -54,9 +54,8 @@ class Job:
 
     def resuming(self) -> list[str]:
         """The words that go on with its run; what may change in one is said."""
-        asked = to_dict(self.resolved)
-        more = [f"{key}={flat(asked)[key]}" for key in sorted(EXTENDABLE)]
-        more.append(f"{REFINE}={json.dumps(asked['train']['refine'])}")
+        asked = flat(to_dict(self.resolved))
+        more = [f"{key}={asked[key]}" for key in sorted(EXTENDABLE)]
         return ["--resume", *(word for setting in more for word in ("--set", setting))]
 
     def differs(self) -> dict[str, tuple[Any, Any]]:
@@ -363,9 +362,8 @@ def _check(job: Job) -> None:
     """Refuses to take a run with other settings for this one, or to go on with it."""
     if not job.run.config_file.exists():
         return
-    refined = job.run.manifest().get("refining") is not None
     for key, (there, here) in job.differs().items():
-        if refined or not is_extendable(key):
+        if key not in EXTENDABLE:
             raise UsageError(
                 f"{job.folder}: holds a run in which {key} is {there}, not {here}; --out names "
                 "another folder"

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from controllers.base import Core
 from ntm.errors import NotFiniteError, NTMError
 from ntm.experiment.config import AdamConfig, ClipConfig, Config, RidgeConfig, RMSpropConfig
-from ntm.experiment.curriculum import refined_task, stages, task_at
+from ntm.experiment.curriculum import stages, task_at
 from ntm.experiment.episodes import draw
 from ntm.experiment.evaluate import evaluate
 from ntm.experiment.models import load_weights, new_model
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 #: A gradient may overflow while the loss is finite: the way back through a hundred steps of
 #: sharpening can multiply by more than 10^38. Such a step is left out; so many in a row are an end.
 OVERFLOWS = 10
-
-#: Refinement goes back to the best weights when validation costs so many times what they cost, or,
-#: where they cost less, what solved means. A change of task and a fresh optimiser alone may cost 6.
-LOST = 10
 
 #: So many rows of metrics are written every ``report_every`` sequences; later ones are means of
 #: more and more, so that a very long run does not fill a disk.
@@ -67,8 +63,6 @@ class Progress:
     interval: dict[str, float] = field(default_factory=dict)  # sums since the last report
     stage: int = 0  # of the curriculum
     lesson: dict[str, float] = field(default_factory=dict)  # sums since its last examination
-    refining: int | None = None  # sequences when the second part of training began
-    refined: bool = False  # whether the weights that are kept are of it, and solved
 
 
 def train(
@@ -79,7 +73,7 @@ def train(
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Progress:
-    """Trains until solved or until the budget is used up, and refined; or until ``should_stop()``.
+    """Trains until solved, or until the budget is used up; or until ``should_stop()``.
 
     A resumed run goes on bit for bit as if it had never stopped.
     """
@@ -96,10 +90,10 @@ def train(
     progress = Progress()
     if resume and run.has_started():
         progress = _restore(run, model, optimizer, rng)
-        if _is_over(config, progress) and not _refines(config, progress):
+        if _is_over(config, progress):
             progress.status = _verdict(config, progress)
             return progress
-        if not _is_over(config, progress) and _cooled(config, progress):
+        if _cooled(config, progress):
             progress.cooling = None  # it is not solved by what solved means now
     else:
         _save(run, model, optimizer, rng.bit_generator.state, progress)
@@ -108,30 +102,21 @@ def train(
     progress.status = "running"
     save, overflows, last_stage = False, 0, stages(config)
 
-    over, lost = _is_over(config, progress), False
-    while not over or _refines(config, progress):
-        if over or lost:
-            load_weights(model, run.load_best(), run.best_file)
-            optimizer = build_optimizer(config, parameters, uses_fused(model))
-            if over:
-                progress.refining, over = progress.sequences, False
-                run.update_manifest(refining=progress.refining)  # for results and pictures
-            # Before anything becomes the best, so that a run that is killed does not begin there.
-            _save(run, model, optimizer, rng.bit_generator.state, progress)
-            lost, overflows = False, 0  # as in a run that is resumed here
+    over = _is_over(config, progress)
+    while not over:
         for group in optimizer.param_groups:
             group["lr"] = step_size(config, progress)
 
         stop = should_stop()  # asked before the draw: the state is taken only where it is needed
         generator = rng.bit_generator.state if save or stop else None
-        episode = draw(_task(config, progress), rng, settings.batch).to(device)
+        episode = draw(task_at(config, progress.stage), rng, settings.batch).to(device)
         slots = None if settings.slots is None else _log_uniform(rng, *settings.slots)
         cost = differentiate(episode, slots)
         norm = torch.linalg.vector_norm(gradient)
         total, norm_value = cost.nats.sum().item(), norm.item()
         overflows = 0 if math.isfinite(norm_value) else overflows + 1
         if not math.isfinite(total) or overflows == OVERFLOWS:
-            about = _diagnosis(run, model, task, episode, cost.nats, _lr(progress), slots)
+            about = _diagnosis(run, model, task, episode, cost.nats, slots)
             raise NotFiniteError(about)
         # Saved here: the weights have just proved good, and are not changed yet.
         if stop:
@@ -156,7 +141,7 @@ def train(
             skipped=settings.batch if overflows else 0,
             sequences=settings.batch,
         )
-        if progress.stage < last_stage and progress.refining is None:
+        if progress.stage < last_stage:
             scored = episode.mask.sum().item()
             _add(progress.lesson, bits=total / math.log(2), scored=scored, sequences=settings.batch)
             _grow(config, progress)
@@ -166,12 +151,17 @@ def train(
 
         if due(settings.report_every * _thinning(config, progress.sequences)):
             watcher.reported(_report(run, progress, optimizer.param_groups[0]["lr"]))
-        if due(config.validation.every) or progress.sequences >= _end(config, progress):
+        if due(config.validation.every) or progress.sequences >= settings.sequences:
             _validate(run, config, model, progress, watcher)
             _keep(run, config, model, progress)
-            over, lost = _is_over(config, progress), _is_lost(config, progress)
-            if not over and progress.refining is None:
+            over = _is_over(config, progress)
+            if not over:
                 _cool(config, progress)
+            if not over and _is_lost(config, progress):
+                load_weights(model, run.load_best(), run.best_file)
+                # Before other weights become the best, so that a run that is killed goes on alike.
+                _save(run, model, optimizer, rng.bit_generator.state, progress)
+                overflows = 0  # as in a run that is resumed here
         save = save or due(settings.checkpoint_every)
 
     progress.status = _verdict(config, progress)
@@ -262,9 +252,7 @@ def uses_fused(model: Model) -> bool:
 def step_size(config: Config, progress: Progress) -> float:
     """The step size for the next sequences."""
     schedule, lr = config.train.schedule, config.train.optimizer.lr
-    refine, sequences = config.train.refine, progress.sequences
-    if refine is not None and progress.refining is not None:
-        return refine.lr * math.pow(0.01, (sequences - progress.refining) / refine.sequences)
+    sequences = progress.sequences
     if sequences < schedule.warmup:
         return lr * min(1.0, (sequences + config.train.batch) / schedule.warmup)
     if schedule.kind == "constant" or (schedule.kind == "cooldown" and progress.cooling is None):
@@ -306,46 +294,23 @@ def _verdict(config: Config, progress: Progress) -> str:
     return "solved" if _is_solved(config, progress) else "budget"
 
 
-def _end(config: Config, progress: Progress) -> int:
-    """After how many sequences this part of training ends, whatever has come of it."""
-    refine = config.train.refine
-    if refine is None or progress.refining is None:
-        return config.train.sequences
-    return progress.refining + refine.sequences
-
-
 def _is_over(config: Config, progress: Progress) -> bool:
-    """Whether this part of training ends here.
-
-    Its budget is used up; or it is the first, and solved, and has cooled down where it should.
-    """
-    if progress.sequences >= _end(config, progress):
+    """Whether the budget is used up; or it is solved, and has cooled down where it should."""
+    if progress.sequences >= config.train.sequences:
         return True
     cooled = config.train.schedule.kind != "cooldown" or _cooled(config, progress)
-    return progress.refining is None and _is_solved(config, progress) and cooled
+    return _is_solved(config, progress) and cooled
 
 
 def _is_lost(config: Config, progress: Progress) -> bool:
-    """Whether refinement has just broken the machine, so that it goes back to the best weights.
+    """Whether the machine has just been lost, so that training goes back to the best weights.
 
     What is sharp breaks at a step that is too large, and hardly mends at the smaller ones to come.
     """
-    best, last = progress.best_bits, progress.last_bits
-    if progress.refining is None or best is None or last is None:
+    lost, best, last = config.train.lost, progress.best_bits, progress.last_bits
+    if lost is None or best is None or last is None:
         return False
-    return last > LOST * max(best, config.train.solved_bits)
-
-
-def _refines(config: Config, progress: Progress) -> bool:
-    """Whether a second part is still to come."""
-    return config.train.refine is not None and progress.refining is None
-
-
-def _task(config: Config, progress: Progress) -> Task:
-    """What training draws from now."""
-    if progress.refining is not None:
-        return refined_task(config)
-    return task_at(config, progress.stage)
+    return last > lost * max(best, config.train.solved_bits)
 
 
 def _cool(config: Config, progress: Progress) -> None:
@@ -380,21 +345,14 @@ def _validate(
         task = config.validation_task
         episode = task.sample(numpy_generator(0, Stream.VALIDATION), 1)
         nats = torch.full((1,), math.nan)
-        raise NotFiniteError(
-            _diagnosis(
-                run, model, task, episode.to(model.readout.weight.device), nats, _lr(progress)
-            )
-        )
+        device = model.readout.weight.device
+        raise NotFiniteError(_diagnosis(run, model, task, episode.to(device), nats))
     row = {"sequences": progress.sequences, "seconds": round(progress.seconds, 3)}
     row |= {name: scores[name] for name in ("bits", "floor", "bit_errors", "exact")}
     run.append(run.validation_file, row)
     progress.last_bits = above = scores["bits"] - scores["floor"]
-    # Held-out episodes hardly show what refinement is for, so its first solved weights are taken
-    # whatever was before.
-    solved = progress.refining is not None and above < config.train.solved_bits
-    first = solved and not progress.refined
-    if progress.best_bits is None or above < progress.best_bits or first:
-        progress.best_bits, progress.refined = above, solved
+    if progress.best_bits is None or above < progress.best_bits:
+        progress.best_bits = above
         run.save_best(model.state_dict(), asdict(progress))
     watcher.validated(row)
 
@@ -474,15 +432,9 @@ def _restore(run: RunDir, model: Model, optimizer: Optimizer, rng: Any) -> Progr
     return progress
 
 
-def _lr(progress: Progress) -> str:
-    """The setting that is the step size now."""
-    return "train.optimizer.lr" if progress.refining is None else "train.refine.lr"
-
-
 def _diagnosis(
-    run: RunDir, model: Model, task: Task, episode: Episode, nats: Tensor, lr: str,
-    slots: int | None = None,
-) -> str:  # fmt: skip
+    run: RunDir, model: Model, task: Task, episode: Episode, nats: Tensor, slots: int | None = None
+) -> str:
     """Where numbers first stopped being finite, and what is left of the run."""
     bad = torch.nonzero(~nats.isfinite()).flatten().tolist()
     what = "the loss" if bad else "the gradient"
@@ -496,6 +448,6 @@ def _diagnosis(
     saved = run.load_checkpoint().state["progress"]["sequences"]
     return (
         f"{run.path}: {what} is not finite; it arose in {origin}. Training stopped; "
-        f"the checkpoint of {saved} sequences is kept. A smaller {lr} or a "
-        "train.clip usually helps"
+        f"the checkpoint of {saved} sequences is kept. A smaller "
+        "train.optimizer.lr or a train.clip usually helps"
     )

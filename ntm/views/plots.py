@@ -51,12 +51,10 @@ def learning_curve(
     solved_bits: float,
     unit: str = "bits per sequence",
     curriculum: bool = False,
-    refining: float | None = None,
 ) -> Figure:
     """Bits against sequences seen: training, validation, where solved begins.
 
     curriculum: whether training began with easier tasks, which cost less.
-    refining: after how many sequences the second part of training began.
 
     Logarithmic where the best possible is 0 bits, and bits come near it; an exact 0 is drawn at
     the lower edge.
@@ -84,10 +82,6 @@ def learning_curve(
         axes.set_ylim(bottom=decade_below([*bits, solved_bits or math.inf], lowest))
     if solved_bits:
         axes.axhline(floor + solved_bits, color=WRONG, linewidth=1.2, linestyle=":", label="solved")
-    if refining is not None:
-        axes.axvline(
-            refining / 1000, color=INK, linewidth=1, linestyle="-.", label="refined from here"
-        )
     axes.set_xlim(left=0)
     axes.set_xlabel("sequences seen (thousands)")
     axes.set_ylabel(unit)

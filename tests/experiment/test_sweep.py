@@ -194,16 +194,7 @@ def test_a_run_with_other_settings_is_not_taken_for_this_one(config: str) -> Non
     words = longer[0].command(1)
     assert words[words.index("--resume") :] == [
         "--resume", "--set", "train.sequences=90", "--set", "train.solved_bits=0.1",
-        "--set", "train.refine=null",
     ]  # fmt: skip
-    refine = "train.refine={sequences: 6, lr: 1e-4}"
-    refined = plan([config], 2, [], [refine], Path("out"))
-    assert len(sweep(refined, Path("out"), Fake({}), Watch()).done) == 2
-    _, _, asked = refined[0].command(1)[-1].partition("=")
-    refined[0].run.update_manifest(refining=60)
-    with pytest.raises(UsageError, match=r"train\.refine.*; --out names another folder"):
-        sweep(plan([config], 2, [], [], Path("out")), Path("out"), Fake({}), Watch())
-    assert json.loads(asked) == {"sequences": 6, "lr": 1e-4, "task": {}}
 
 
 def test_a_run_that_was_removed_begins_anew(config: str) -> None:

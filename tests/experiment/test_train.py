@@ -59,20 +59,18 @@ TEXTS = ("charlm/", "autocomplete/")
 
 @pytest.mark.parametrize("name", shipped_configs())
 def test_every_shipped_config_trains_two_steps(name: str, tmp_path: Path) -> None:
-    """And two of its refinement."""
     # At full size of the model; one validation episode; n-grams and texts cut short.
     shipped = load_config(name).train
     two = 2 * shipped.batch
     settings = [f"train.sequences={two}", "validation.episodes=1", "train.report_every=1"]
     settings += ["task.length=20"] if name.startswith(("ngram/", *TEXTS)) else []
     settings += [f"task.path={grammar.shared_file()}"] if name.startswith(TEXTS) else []
-    settings += [f"train.refine.sequences={two}"] if shipped.refine is not None else []
     config = load_config(name, settings)
     watch = Watch()
     progress = train(new_run(tmp_path / "run", config), config, CPU, watch)
-    assert progress.sequences == config.longest
+    assert progress.sequences == two
     assert all(math.isfinite(row["bits"]) for row in watch.reports + watch.validations)
-    assert len(watch.reports) == (2 if shipped.refine is None else 4)
+    assert len(watch.reports) == 2
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: str(o["kind"]))

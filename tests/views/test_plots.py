@@ -124,14 +124,6 @@ def test_the_learning_curve_tells_when_training_began_with_less() -> None:
     assert labels == ["training", "training, on easier tasks at first"]
 
 
-def test_the_learning_curve_tells_where_refinement_began() -> None:
-    (axes,) = learning_curve(rows([9, 1], 0), rows([8], 0), "sort", 0.1, refining=700).axes
-    labels = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    assert list(np.asarray(labels["refined from here"].get_xdata())) == [0.7, 0.7]
-    plain = learning_curve(rows([9, 1], 0), rows([8], 0), "sort", 0.1)
-    assert "refined from here" not in plain.axes[0].get_legend_handles_labels()[1]
-
-
 def test_the_learning_curve_of_a_text_is_not_drawn_down_to_zero() -> None:
     (axes,) = learning_curve(rows([4.7, 2.1], 0), rows([3], 0), "text", 0, "bits each").axes
     assert axes.get_yscale() == "linear"
