@@ -53,8 +53,8 @@ QUICK: dict[str, tuple[list[str], int]] = {
         32_000,
     ),
     "priority_sort": (
-        ["task.items=10", "task.sorted=8", "train.schedule={kind: linear}",
-         "train.sequences=120000"], 64_000,
+        ["task.items=10", "task.sorted=8", "validation.task={sorted: 8}",
+         "train.schedule={kind: linear}", "train.sequences=120000"], 64_000,
     ),
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ntm.experiment.config import as_tested
 from ntm.experiment.models import load_model
 from ntm.experiment.rundir import RunDir
 from ntm.experiment.streams import Stream, numpy_generator
@@ -27,7 +28,7 @@ EDGES = [0.0, 0.0003, 0.001, 0.002, 0.004, 2.0]
 
 def main() -> None:
     model, config = load_model(RunDir(Path(sys.argv[1])))
-    task = config.task.held_out("test")
+    task = as_tested(config.task, config.validation.task).held_out("test")
     assert isinstance(task, PrioritySort)
     episode = task.sample(numpy_generator(0, Stream.EVALUATION), LISTS)
     with torch.no_grad():

@@ -145,8 +145,8 @@ class TrainConfig:
     """How a model is trained. Everything is counted in sequences, whatever the batch.
 
     lost: a machine is lost when validation costs so many times what it cost at its best, or
-        ``solved_bits`` where that is more. Then training goes back to the best weights; step size
-        and optimiser stay as they are. None never goes back.
+        ``solved_bits`` where that is more. Then training goes back to the best weights; step size,
+        optimiser and curriculum stay as they are. None never goes back.
     slots: from how few to how many the memory has in training, drawn for every batch, as often few
         as many on a logarithmic scale. A machine that has met memories of many sizes does not come
         to depend on that of one. Validation has ``model.memory.slots``.
@@ -231,6 +231,15 @@ class Config:
             raise ValueError(
                 "train.schedule.kind: should be constant with ridge, which has no step size"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_go_back(self) -> Config:
+        if self.train.lost is not None:
+            if isinstance(self.train.optimizer, RidgeConfig):
+                raise ValueError("train.lost: ridge takes no steps that could be too large")
+            if not self.train.solved_bits:
+                raise ValueError("train.lost: needs a train.solved_bits above 0, to be measured by")
         return self
 
     @model_validator(mode="after")

@@ -27,7 +27,8 @@ from ntm.machine.model import Model
 from tasks import Task
 from tasks.base import TaskError
 
-#: Settings that a run may be given anew when it is resumed: those that only say when to stop.
+#: Settings that a run may be given anew when it is resumed: those that say when to stop. (With
+#: ``train.lost`` a change of solved_bits also says when it goes back, from then on.)
 EXTENDABLE = {"train.sequences", "train.solved_bits"}
 
 

@@ -63,6 +63,7 @@ class Progress:
     interval: dict[str, float] = field(default_factory=dict)  # sums since the last report
     stage: int = 0  # of the curriculum
     lesson: dict[str, float] = field(default_factory=dict)  # sums since its last examination
+    went_back: int = 0  # how often, to the best weights
 
 
 def train(
@@ -157,8 +158,10 @@ def train(
             over = _is_over(config, progress)
             if not over:
                 _cool(config, progress)
-            if not over and _is_lost(config, progress):
+            if _is_lost(config, progress):
                 load_weights(model, run.load_best(), run.best_file)
+                progress.went_back += 1
+                run.update_manifest(went_back=progress.went_back)
                 # Before other weights become the best, so that a run that is killed goes on alike.
                 _save(run, model, optimizer, rng.bit_generator.state, progress)
                 overflows = 0  # as in a run that is resumed here

@@ -28,6 +28,7 @@ def model(size: int = 5, **memory: int) -> dict[str, Any]:
     [
         ({"task": {"length": [1, 900_000_000]}}, "task"),
         ({"train": {"batch": 10**9}}, "task"),
+        ({"train": {"curriculum": {"task": {"length": 10**9}, "below": 1.0}}}, "task"),
         (model(size=10**6), "model.controller"),
         (model(slots=10**12), "model.memory"),
         (model(width=10**11), "model.memory"),
