@@ -1,4 +1,4 @@
-"""Makes the median seed of a study's recipe, or of another variant, the reference run of its config.
+"""Makes the median seed of a study's recipe, or of another variant, its config's reference run.
 
     python studies/reference.py studies/copy.yaml
     python studies/reference.py studies/associative_recall.yaml LSTM
