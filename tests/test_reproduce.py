@@ -58,12 +58,17 @@ def test_small_runs_do_not_pass_for_the_papers(runs: list[Result]) -> None:
             assert reproduce.command(wanted) == f"ntm train {wanted.name}"
 
 
-def test_where_training_begins_with_smaller_tasks_validation_is_drawn(runs: list[Result]) -> None:
-    figure = draw("fig18", runs, quick=True).figure
+@pytest.mark.parametrize(
+    ("name", "task"), [("fig18", "priority_sort"), ("fig7", "repeat_copy")], ids=["easier", "hard"]
+)
+def test_where_training_costs_something_else_validation_is_drawn(
+    name: str, task: str, runs: list[Result]
+) -> None:
+    figure = draw(name, runs, quick=True).figure
     assert figure is not None
     axes = figure.axes[0]
     assert f"{paper.FF}: validation" in axes.get_title("left")
-    chosen = choose(Wanted("priority_sort", paper.FF, quick=True), runs)
+    chosen = choose(Wanted(task, paper.FF, quick=True), runs)
     assert chosen is not None
     rows = chosen.median.validation
     (line,) = [line for line in axes.lines if str(line.get_label()).startswith(paper.FF)]
