@@ -5,6 +5,7 @@ And the families, ``compare/<task>.yaml``: many models in one file, trained by `
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -26,6 +27,7 @@ def _names() -> list[str]:
 
 
 def describe(name: str) -> str:
-    """What the first line of a config or a family says of it."""
-    first = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
-    return first.lstrip("# ")
+    """The first sentence that a config or a family says of itself."""
+    lines = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    said = " ".join(line.lstrip("# ") for line in takewhile(lambda s: s.startswith("#"), lines))
+    return said.partition(". ")[0].removesuffix(".") + "."
