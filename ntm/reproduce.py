@@ -155,8 +155,6 @@ class Plan:
 def _learning(top: tuple[float, float], title: str, task: Task, found: Found) -> Figure:
     """Training cost as the paper has it, on the task as it is trained, or else validation."""
     validated = [model for model, g in found.items() if _other_cost(g.median.config)]
-    if validated:
-        title += f" ({' and '.join(validated)}: validation)"
     curves = {model: [_training(r) for r in g.results] for model, g in found.items()}
     full = task == Wanted(task.kind, NTM, quick=False).config.validation_task
     optimum = None
@@ -167,8 +165,8 @@ def _learning(top: tuple[float, float], title: str, task: Task, found: Found) ->
     if full and task.kind == "repeat_copy":
         widths = {g.results[0].config.task.output_size - 1 for g in found.values()}
         bits = " and ".join(map(str, sorted(widths)))
-        title += f" (vectors of {bits} bits; the paper's readings fit 6)"
-    return figures.learning(curves, title, readings, top if full else None, optimum)
+        title += f"\n(vectors of {bits} bits; the paper's readings fit 6)"
+    return figures.learning(curves, title, readings, top if full else None, optimum, validated)
 
 
 def _other_cost(config: Config) -> bool:

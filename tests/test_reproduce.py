@@ -67,11 +67,11 @@ def test_where_training_costs_something_else_validation_is_drawn(
     figure = draw(name, runs, quick=True).figure
     assert figure is not None
     axes = figure.axes[0]
-    assert f"{paper.FF}: validation" in axes.get_title("left")
     chosen = choose(Wanted(task, paper.FF, quick=True), runs)
     assert chosen is not None
     rows = chosen.median.validation
     (line,) = [line for line in axes.lines if str(line.get_label()).startswith(paper.FF)]
+    assert str(line.get_label()).endswith("validation)")
     assert np.allclose(line.get_xdata(), [row["sequences"] / 1000 for row in rows])
     assert np.allclose(line.get_ydata(), [row["bits"] for row in rows])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, cast
 
 import matplotlib
@@ -31,11 +31,13 @@ def learning(
     readings: Sequence[paper.Reading] = (),
     top: tuple[float, float] | None = None,
     optimum: float | None = None,
+    validated: Collection[str] = (),
 ) -> Figure:
     """Figures 3, 7, 10, 13 and 18: cost per sequence in training, against sequences in thousands.
 
     curves: training cost of every seed of each model; the line is the median seed's, a band the
-    middle half of the seeds. The paper's readings are hollow. Where one model takes more than
+    middle half of the seeds. The paper's readings are hollow. Of those that are validated, curves
+    are of validation, and the legend says so. Where one model takes more than
     three times as long as another, the quick ones are shown once more beside it, enlarged.
     """
     lengths = {name: max(c.x[-1] for c in each) for name, each in curves.items()}
@@ -52,7 +54,7 @@ def learning(
     limits = bottom, max(peak, bottom + 1.2 * (max(ends) - bottom))
     for axes, end in zip(every, panels, strict=True):
         for name, each in smooth.items():
-            _line(axes, name, each)
+            _line(axes, name, each, ", validation" if name in validated else "")
         shown = [r for r in readings if r.sequences <= end]
         for name in dict.fromkeys(r.model for r in shown):
             mine = [r for r in shown if r.model == name]
@@ -85,7 +87,7 @@ def _smooth(curve: Curve) -> Curve:
     return Curve(x, bits)
 
 
-def _line(axes: Axes, name: str, curves: Sequence[Curve]) -> None:
+def _line(axes: Axes, name: str, curves: Sequence[Curve], of: str) -> None:
     """A median and a band; a seed that has stopped keeps its last cost."""
     colour = COLOURS[name]
     x = np.unique(np.concatenate([c.x for c in curves]))
@@ -93,7 +95,7 @@ def _line(axes: Axes, name: str, curves: Sequence[Curve]) -> None:
     low, middle, high = np.quantile(held, (0.25, 0.5, 0.75), axis=0)
     seeds = f"{len(curves)} seeds" if len(curves) > 1 else "1 seed"
     axes.fill_between(x / 1000, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(x / 1000, middle, color=colour, linewidth=1.7, label=f"{name} ({seeds})")
+    axes.plot(x / 1000, middle, color=colour, linewidth=1.7, label=f"{name} ({seeds}{of})")
     axes.plot(x[-1] / 1000, middle[-1], "o", color=colour, markersize=4)
 
 
