@@ -57,6 +57,7 @@ class Progress:
     sequences: int = 0
     seconds: float = 0.0
     best_bits: float | None = None  # of the weights that are kept, in validation, above the floor
+    best_at: int = 0  # sequences when they were found
     last_bits: float | None = None  # of the last one
     cooling: int | None = None  # sequences when the cooldown that is under way began
     status: str = "running"  # running, solved, budget (used up), interrupted, failed
@@ -64,6 +65,8 @@ class Progress:
     stage: int = 0  # of the curriculum
     lesson: dict[str, float] = field(default_factory=dict)  # sums since its last examination
     went_back: int = 0  # how often, to the best weights
+    restarts: int = 0  # how often, with other first weights
+    began: int = 0  # sequences at the last of them
 
 
 def train(
@@ -158,10 +161,19 @@ def train(
             over = _is_over(config, progress)
             if not over:
                 _cool(config, progress)
-            if _is_lost(config, progress):
+            stuck = not over and _is_stuck(config, progress)
+            lost = not stuck and _is_lost(config, progress)
+            if stuck:
+                progress.restarts += 1
+                progress.began, progress.stage, progress.lesson = progress.sequences, 0, {}
+                model.load_state_dict(new_model(config, device, progress.restarts).state_dict())
+                optimizer = build_optimizer(config, parameters, uses_fused(model))
+                run.update_manifest(restarts=progress.restarts)
+            if lost:
                 load_weights(model, run.load_best(), run.best_file)
                 progress.went_back += 1
                 run.update_manifest(went_back=progress.went_back)
+            if stuck or lost:
                 # Before other weights become the best, so that a run that is killed goes on alike.
                 _save(run, model, optimizer, rng.bit_generator.state, progress)
                 overflows = 0  # as in a run that is resumed here
@@ -255,9 +267,9 @@ def uses_fused(model: Model) -> bool:
 def step_size(config: Config, progress: Progress) -> float:
     """The step size for the next sequences."""
     schedule, lr = config.train.schedule, config.train.optimizer.lr
-    sequences = progress.sequences
-    if sequences < schedule.warmup:
-        return lr * min(1.0, (sequences + config.train.batch) / schedule.warmup)
+    sequences, age = progress.sequences, progress.sequences - progress.began
+    if age < schedule.warmup:
+        return lr * min(1.0, (age + config.train.batch) / schedule.warmup)
     if schedule.kind == "constant" or (schedule.kind == "cooldown" and progress.cooling is None):
         return lr
     if schedule.over is not None and progress.cooling is not None:
@@ -313,7 +325,17 @@ def _is_lost(config: Config, progress: Progress) -> bool:
     lost, best, last = config.train.lost, progress.best_bits, progress.last_bits
     if lost is None or best is None or last is None:
         return False
+    if progress.best_at < progress.began:  # the best weights are of other first ones
+        return False
     return last > lost * max(best, config.train.solved_bits)
+
+
+def _is_stuck(config: Config, progress: Progress) -> bool:
+    """Whether the task is not understood in time, so that training begins anew."""
+    restart = config.train.restart
+    if restart is None or progress.cooling is not None:
+        return False
+    return progress.sequences >= progress.began + restart
 
 
 def _cool(config: Config, progress: Progress) -> None:
@@ -355,7 +377,7 @@ def _validate(
     run.append(run.validation_file, row)
     progress.last_bits = above = scores["bits"] - scores["floor"]
     if progress.best_bits is None or above < progress.best_bits:
-        progress.best_bits = above
+        progress.best_bits, progress.best_at = above, progress.sequences
         run.save_best(model.state_dict(), asdict(progress))
     watcher.validated(row)
 
