@@ -147,9 +147,8 @@ class TrainConfig:
     lost: a machine is lost when validation costs so many times what it cost at its best, or
         ``solved_bits`` where that is more. Then training goes back to the best weights; step size,
         optimiser and curriculum stay as they are. None never goes back.
-    restart: training begins anew, with other first weights, where after so many sequences no
-        cooldown has begun: the task is not understood yet. The sequences go on, and the budget too.
-        None never does.
+    noise: the standard deviation of Gaussian noise on what the heads read, in training alone. What
+        is kept in small differences drowns in it.
     slots: from how few to how many the memory has in training, drawn for every batch, as often few
         as many on a logarithmic scale. A machine that has met memories of many sizes does not come
         to depend on that of one. Validation has ``model.memory.slots``.
@@ -167,7 +166,7 @@ class TrainConfig:
     schedule: ScheduleConfig = ScheduleConfig()
     curriculum: CurriculumConfig | None = None
     lost: Annotated[float, Field(gt=1, le=1e6)] | None = None
-    restart: int | None = Field(default=None, ge=1)  # sequences
+    noise: float = Field(default=0.0, ge=0, le=100)
     batch: int = Field(default=1, ge=1)
     sequences: int = Field(default=100_000, ge=1)  # the budget
     solved_bits: float = Field(default=0.1, ge=0)  # above the floor; 0 is never solved
@@ -202,6 +201,12 @@ class Config:
     def _clips_what_is_there(self) -> Config:
         if self.model.memory is None and self.train.clip and self.train.clip.weights is not None:
             raise ValueError("train.clip.weights: a baseline has no heads")
+        return self
+
+    @model_validator(mode="after")
+    def _noise_is_read(self) -> Config:
+        if self.model.memory is None and self.train.noise:
+            raise ValueError("train.noise: a baseline reads no memory")
         return self
 
     @model_validator(mode="after")
@@ -244,14 +249,6 @@ class Config:
                 raise ValueError("train.lost: ridge takes no steps that could be too large")
             if not self.train.solved_bits:
                 raise ValueError("train.lost: needs a train.solved_bits above 0, to be measured by")
-        return self
-
-    @model_validator(mode="after")
-    def _can_begin_anew(self) -> Config:
-        if self.train.restart is not None and self.train.schedule.kind != "cooldown":
-            raise ValueError(
-                "train.restart: waits for a cooldown, so train.schedule.kind should be cooldown"
-            )
         return self
 
     @model_validator(mode="after")

@@ -18,13 +18,9 @@ from ntm.machine.engine import EngineError, has_torch_kernels, select
 from ntm.machine.model import Model, build_model
 
 
-def new_model(config: Config, device: torch.device | str = "cpu", restarts: int = 0) -> Model:
-    """The model of a config before training, on its engine: the same numbers on every device.
-
-    After so many ``restarts``, each of which has first weights of its own.
-    """
-    key = (restarts,) if restarts else ()
-    generator = torch_generator(config.seed, Stream.INITIALISATION, *key)
+def new_model(config: Config, device: torch.device | str = "cpu") -> Model:
+    """The model of a config before training, on its engine: the same numbers on every device."""
+    generator = torch_generator(config.seed, Stream.INITIALISATION)
     task = config.task
     model = build_model(config.model, task.input_size, task.output_size, generator).to(device)
     model.core.engine, _ = choose_engine(config, model)

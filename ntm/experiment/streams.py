@@ -23,8 +23,7 @@ def numpy_generator(seed: int, stream: Stream, *key: int) -> np.random.Generator
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, *key)))
 
 
-def torch_generator(seed: int, stream: Stream, *key: int) -> torch.Generator:
+def torch_generator(seed: int, stream: Stream) -> torch.Generator:
     """The same for torch, on the CPU, so that a model starts alike on every device."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(stream, *key))
-    state = sequence.generate_state(1, np.uint64)
+    state = np.random.SeedSequence(seed, spawn_key=(stream,)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))

@@ -57,7 +57,6 @@ class Progress:
     sequences: int = 0
     seconds: float = 0.0
     best_bits: float | None = None  # of the weights that are kept, in validation, above the floor
-    best_at: int = 0  # sequences when they were found
     last_bits: float | None = None  # of the last one
     cooling: int | None = None  # sequences when the cooldown that is under way began
     status: str = "running"  # running, solved, budget (used up), interrupted, failed
@@ -65,8 +64,6 @@ class Progress:
     stage: int = 0  # of the curriculum
     lesson: dict[str, float] = field(default_factory=dict)  # sums since its last examination
     went_back: int = 0  # how often, to the best weights
-    restarts: int = 0  # how often, with other first weights
-    began: int = 0  # sequences at the last of them
 
 
 def train(
@@ -115,7 +112,8 @@ def train(
         generator = rng.bit_generator.state if save or stop else None
         episode = draw(task_at(config, progress.stage), rng, settings.batch).to(device)
         slots = None if settings.slots is None else _log_uniform(rng, *settings.slots)
-        cost = differentiate(episode, slots)
+        noise = _noise(rng, settings.noise, model, episode) if settings.noise else None
+        cost = differentiate(episode, slots, noise)
         norm = torch.linalg.vector_norm(gradient)
         total, norm_value = cost.nats.sum().item(), norm.item()
         overflows = 0 if math.isfinite(norm_value) else overflows + 1
@@ -161,19 +159,10 @@ def train(
             over = _is_over(config, progress)
             if not over:
                 _cool(config, progress)
-            stuck = not over and _is_stuck(config, progress)
-            lost = not stuck and _is_lost(config, progress)
-            if stuck:
-                progress.restarts += 1
-                progress.began, progress.stage, progress.lesson = progress.sequences, 0, {}
-                model.load_state_dict(new_model(config, device, progress.restarts).state_dict())
-                optimizer = build_optimizer(config, parameters, uses_fused(model))
-                run.update_manifest(restarts=progress.restarts)
-            if lost:
+            if _is_lost(config, progress):
                 load_weights(model, run.load_best(), run.best_file)
                 progress.went_back += 1
                 run.update_manifest(went_back=progress.went_back)
-            if stuck or lost:
                 # Before other weights become the best, so that a run that is killed goes on alike.
                 _save(run, model, optimizer, rng.bit_generator.state, progress)
                 overflows = 0  # as in a run that is resumed here
@@ -209,8 +198,9 @@ class Cost(NamedTuple):
     errors: Tensor  # [B] wrong bits, or wrong answers
 
 
-#: Takes episodes, and the slots of the memory if it is to have others, and gives their cost.
-Differentiate = Callable[[Episode, int | None], Cost]
+#: Takes episodes, the slots of the memory if it is to have others, and noise on what is read, if
+#: any, and gives their cost.
+Differentiate = Callable[[Episode, int | None, Tensor | None], Cost]
 
 
 def differentiation(model: Model, parameters: nn.Parameter, loss: Loss) -> Differentiate:
@@ -227,14 +217,15 @@ def differentiation(model: Model, parameters: nn.Parameter, loss: Loss) -> Diffe
 
         learner = Learner(model)
 
-    def differentiate(episode: Episode, slots: int | None) -> Cost:
+    def differentiate(episode: Episode, slots: int | None, noise: Tensor | None) -> Cost:
         gradient.zero_()
         if learner is not None:
-            return Cost(*learner(episode.inputs, episode.targets, episode.mask, slots=slots))
+            given = episode.inputs, episode.targets, episode.mask
+            return Cost(*learner(*given, slots=slots, noise=noise))
         state = None
         if slots is not None:  # so there is a memory
             state = cast("NTMCell", model.core).initial_state(episode.inputs.shape[1], slots)
-        logits, _ = model(episode.inputs, state, begin=episode.begin)
+        logits, _ = model(episode.inputs, state, begin=episode.begin, noise=noise)
         nats = loss.nats(logits, episode)
         nats.mean().backward()
         return Cost(nats.detach(), loss.errors(logits.detach(), episode))
@@ -246,13 +237,21 @@ def observation(model: Model, optimizer: Ridge, loss: Bits) -> Differentiate:
     """What shows episodes to an optimiser that needs no gradients, and gives their cost."""
 
     @torch.no_grad()
-    def observe(episode: Episode, slots: int | None) -> Cost:
+    def observe(episode: Episode, slots: int | None, noise: Tensor | None) -> Cost:
         h, _ = model.run(episode.inputs, begin=episode.begin)
         logits = model.readout(h)
         optimizer.see(h, loss.goals(episode), episode.mask)
         return Cost(loss.nats(logits, episode), loss.errors(logits, episode))
 
     return observe
+
+
+def _noise(rng: np.random.Generator, sigma: float, model: Model, episode: Episode) -> Tensor:
+    """What is added to the reads of an episode, [T, B, R W]."""
+    cell, inputs = cast("NTMCell", model.core), episode.inputs
+    size = *inputs.shape[:2], cell.read_heads * cell.width
+    drawn = torch.from_numpy(rng.standard_normal(size, dtype=np.float32)) * sigma
+    return drawn.to(inputs)
 
 
 def _log_uniform(rng: np.random.Generator, low: int, high: int) -> int:
@@ -267,9 +266,9 @@ def uses_fused(model: Model) -> bool:
 def step_size(config: Config, progress: Progress) -> float:
     """The step size for the next sequences."""
     schedule, lr = config.train.schedule, config.train.optimizer.lr
-    sequences, age = progress.sequences, progress.sequences - progress.began
-    if age < schedule.warmup:
-        return lr * min(1.0, (age + config.train.batch) / schedule.warmup)
+    sequences = progress.sequences
+    if sequences < schedule.warmup:
+        return lr * min(1.0, (sequences + config.train.batch) / schedule.warmup)
     if schedule.kind == "constant" or (schedule.kind == "cooldown" and progress.cooling is None):
         return lr
     if schedule.over is not None and progress.cooling is not None:
@@ -325,17 +324,7 @@ def _is_lost(config: Config, progress: Progress) -> bool:
     lost, best, last = config.train.lost, progress.best_bits, progress.last_bits
     if lost is None or best is None or last is None:
         return False
-    if progress.best_at < progress.began:  # the best weights are of other first ones
-        return False
     return last > lost * max(best, config.train.solved_bits)
-
-
-def _is_stuck(config: Config, progress: Progress) -> bool:
-    """Whether the task is not understood in time, so that training begins anew."""
-    restart = config.train.restart
-    if restart is None or progress.cooling is not None:
-        return False
-    return progress.sequences >= progress.began + restart
 
 
 def _cool(config: Config, progress: Progress) -> None:
@@ -377,7 +366,7 @@ def _validate(
     run.append(run.validation_file, row)
     progress.last_bits = above = scores["bits"] - scores["floor"]
     if progress.best_bits is None or above < progress.best_bits:
-        progress.best_bits, progress.best_at = above, progress.sequences
+        progress.best_bits = above
         run.save_best(model.state_dict(), asdict(progress))
     watcher.validated(row)
 
