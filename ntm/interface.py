@@ -75,15 +75,11 @@ class NTM(Model):
         super().__init__(NTMCell(inner, memory, generator), output_size, generator)
 
     def forward(
-        self,
-        inputs: Tensor,
-        state: State | None = None,
-        begin: Tensor | None = None,
-        noise: Tensor | None = None,
+        self, inputs: Tensor, state: State | None = None, begin: Tensor | None = None
     ) -> tuple[Tensor, State]:
         weight = self.readout.weight  # where it was moved to decides what can run it
         self.core.engine, _ = select("auto", self.core, str(weight.device), weight.dtype)
-        return super().forward(inputs, state, begin, noise)
+        return super().forward(inputs, state, begin)
 
 
 class Trained(Model):

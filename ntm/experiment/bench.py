@@ -111,7 +111,7 @@ def _training(config: Config, episode: Episode, device: torch.device) -> Callabl
     assert gradient is not None
 
     def step() -> None:
-        differentiate(episode, None, None)
+        differentiate(episode, None)
         clip(parameters, config.train.clip, torch.linalg.vector_norm(gradient))
         optimizer.step()
 

@@ -147,8 +147,6 @@ class TrainConfig:
     lost: a machine is lost when validation costs so many times what it cost at its best, or
         ``solved_bits`` where that is more. Then training goes back to the best weights; step size,
         optimiser and curriculum stay as they are. None never goes back.
-    noise: the standard deviation of Gaussian noise on what the heads read, in training alone. What
-        is kept in small differences drowns in it.
     slots: from how few to how many the memory has in training, drawn for every batch, as often few
         as many on a logarithmic scale. A machine that has met memories of many sizes does not come
         to depend on that of one. Validation has ``model.memory.slots``.
@@ -166,7 +164,6 @@ class TrainConfig:
     schedule: ScheduleConfig = ScheduleConfig()
     curriculum: CurriculumConfig | None = None
     lost: Annotated[float, Field(gt=1, le=1e6)] | None = None
-    noise: float = Field(default=0.0, ge=0, le=100)
     batch: int = Field(default=1, ge=1)
     sequences: int = Field(default=100_000, ge=1)  # the budget
     solved_bits: float = Field(default=0.1, ge=0)  # above the floor; 0 is never solved
@@ -201,12 +198,6 @@ class Config:
     def _clips_what_is_there(self) -> Config:
         if self.model.memory is None and self.train.clip and self.train.clip.weights is not None:
             raise ValueError("train.clip.weights: a baseline has no heads")
-        return self
-
-    @model_validator(mode="after")
-    def _noise_is_read(self) -> Config:
-        if self.model.memory is None and self.train.noise:
-            raise ValueError("train.noise: a baseline reads no memory")
         return self
 
     @model_validator(mode="after")

@@ -112,8 +112,7 @@ def train(
         generator = rng.bit_generator.state if save or stop else None
         episode = draw(task_at(config, progress.stage), rng, settings.batch).to(device)
         slots = None if settings.slots is None else _log_uniform(rng, *settings.slots)
-        noise = _noise(rng, settings.noise, model, episode) if settings.noise else None
-        cost = differentiate(episode, slots, noise)
+        cost = differentiate(episode, slots)
         norm = torch.linalg.vector_norm(gradient)
         total, norm_value = cost.nats.sum().item(), norm.item()
         overflows = 0 if math.isfinite(norm_value) else overflows + 1
@@ -198,9 +197,8 @@ class Cost(NamedTuple):
     errors: Tensor  # [B] wrong bits, or wrong answers
 
 
-#: Takes episodes, the slots of the memory if it is to have others, and noise on what is read, if
-#: any, and gives their cost.
-Differentiate = Callable[[Episode, int | None, Tensor | None], Cost]
+#: Takes episodes, and the slots of the memory if it is to have others, and gives their cost.
+Differentiate = Callable[[Episode, int | None], Cost]
 
 
 def differentiation(model: Model, parameters: nn.Parameter, loss: Loss) -> Differentiate:
@@ -217,15 +215,14 @@ def differentiation(model: Model, parameters: nn.Parameter, loss: Loss) -> Diffe
 
         learner = Learner(model)
 
-    def differentiate(episode: Episode, slots: int | None, noise: Tensor | None) -> Cost:
+    def differentiate(episode: Episode, slots: int | None) -> Cost:
         gradient.zero_()
         if learner is not None:
-            given = episode.inputs, episode.targets, episode.mask
-            return Cost(*learner(*given, slots=slots, noise=noise))
+            return Cost(*learner(episode.inputs, episode.targets, episode.mask, slots=slots))
         state = None
         if slots is not None:  # so there is a memory
             state = cast("NTMCell", model.core).initial_state(episode.inputs.shape[1], slots)
-        logits, _ = model(episode.inputs, state, begin=episode.begin, noise=noise)
+        logits, _ = model(episode.inputs, state, begin=episode.begin)
         nats = loss.nats(logits, episode)
         nats.mean().backward()
         return Cost(nats.detach(), loss.errors(logits.detach(), episode))
@@ -237,21 +234,13 @@ def observation(model: Model, optimizer: Ridge, loss: Bits) -> Differentiate:
     """What shows episodes to an optimiser that needs no gradients, and gives their cost."""
 
     @torch.no_grad()
-    def observe(episode: Episode, slots: int | None, noise: Tensor | None) -> Cost:
+    def observe(episode: Episode, slots: int | None) -> Cost:
         h, _ = model.run(episode.inputs, begin=episode.begin)
         logits = model.readout(h)
         optimizer.see(h, loss.goals(episode), episode.mask)
         return Cost(loss.nats(logits, episode), loss.errors(logits, episode))
 
     return observe
-
-
-def _noise(rng: np.random.Generator, sigma: float, model: Model, episode: Episode) -> Tensor:
-    """What is added to the reads of an episode, [T, B, R W]."""
-    cell, inputs = cast("NTMCell", model.core), episode.inputs
-    size = *inputs.shape[:2], cell.read_heads * cell.width
-    drawn = torch.from_numpy(rng.standard_normal(size, dtype=np.float32)) * sigma
-    return drawn.to(inputs)
 
 
 def _log_uniform(rng: np.random.Generator, low: int, high: int) -> int:

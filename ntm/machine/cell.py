@@ -164,11 +164,8 @@ class NTMCell(Core):
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return self.step(x, state)[:2]
 
-    def step(self, x: Tensor, state: NTMState, noise: Tensor | None = None) -> Step:
-        """One step with every intermediate; ``forward`` is its first two fields.
-
-        noise [B, R W] is added to what is read.
-        """
+    def step(self, x: Tensor, state: NTMState) -> Step:
+        """One step with every intermediate; ``forward`` is its first two fields."""
         h, controller = self.controller(
             torch.cat([x, state.reads.flatten(1)], dim=-1), state.controller
         )
@@ -185,26 +182,17 @@ class NTMCell(Core):
         memory = write(state.memory, weights[:, self.writer :], erase, add)
         seen = state.memory if self.reads_before else memory
         reads = read(seen, weights[:, : self.read_heads])
-        if noise is not None:
-            reads = reads + noise.view_as(reads)
 
         output = torch.cat([h, reads.flatten(1)], dim=-1)
         new_state = NTMState(memory, weights, reads, controller)
         return Step(output, new_state, key, beta, gate, s, gamma, erase, add)
 
-    def unroll(self, xs: Tensor, state: State, noise: Tensor | None = None) -> tuple[Tensor, State]:
-        """As :meth:`Core.unroll`; noise [T, B, R W] is added to what is read."""
+    def unroll(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
         if self.engine == "fused":
             from ntm.machine.fused import unroll  # imports Numba
 
-            return unroll(self, xs, state, self.segment, noise)
-        if noise is None:
-            return super().unroll(xs, state)
-        outputs = []
-        for x, noise_t in zip(xs, noise, strict=True):
-            y, state = self.step(x, state, noise_t)[:2]
-            outputs.append(y)
-        return torch.stack(outputs), state
+            return unroll(self, xs, state, self.segment)
+        return super().unroll(xs, state)
 
     def emit(self, h: Tensor) -> tuple[Tensor, ...]:
         """The controller's output [B, C] -> (k, beta, g, s, gamma, e, a) of every head.

@@ -46,27 +46,18 @@ class Model(nn.Module):
         self.readout = linear(core.output_size, output_size, generator)
 
     def forward(
-        self,
-        inputs: Tensor,
-        state: State | None = None,
-        begin: Tensor | None = None,
-        noise: Tensor | None = None,
+        self, inputs: Tensor, state: State | None = None, begin: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """Logits, and the last state; see :meth:`run`."""
-        outputs, state = self.run(inputs, state, begin, noise)
+        outputs, state = self.run(inputs, state, begin)
         return self.readout(outputs), state
 
     def run(
-        self,
-        inputs: Tensor,
-        state: State | None = None,
-        begin: Tensor | None = None,
-        noise: Tensor | None = None,
+        self, inputs: Tensor, state: State | None = None, begin: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """What the readout sees, [T, B, C], and the last state. Without one, an episode begins.
 
         begin [B]: the step at which each answer begins, for the forms that read the input first.
-        noise [T, B, R W]: is added to what a machine reads.
         """
         if state is None:
             state = self.core.initial_state(inputs.shape[1])
@@ -74,9 +65,6 @@ class Model(nn.Module):
             if begin is None:
                 raise ValueError("begin: this model reads the whole input before it answers")
             return self.core.unroll(inputs, state, begin)
-        if noise is not None:
-            assert isinstance(self.core, NTMCell)
-            return self.core.unroll(inputs, state, noise)
         return unroll(self.core, inputs, state)
 
 

@@ -239,7 +239,7 @@ def test_the_fused_engine_has_the_references_gradient_of_classes(segment: int | 
         parameters = flatten(model)
         episode = config.task.sample(np.random.default_rng(3), 5)
         episode = episode._replace(inputs=episode.inputs.double(), mask=episode.mask.double())
-        cost = differentiation(model, parameters, config.task.loss)(episode, None, None)
+        cost = differentiation(model, parameters, config.task.loss)(episode, None)
         assert cost.nats.shape == cost.errors.shape == (5,)
         assert parameters.grad is not None
         gradients.append(parameters.grad.clone())

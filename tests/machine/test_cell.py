@@ -136,36 +136,6 @@ def test_forward_is_the_first_two_fields_of_a_step() -> None:
     assert all(torch.equal(a, b) for a, b in zip(new, step.state, strict=True))
 
 
-def test_noise_is_added_to_the_reads_and_to_nothing_else_of_a_step() -> None:
-    cell = machine(14, heads=(3, 2), slots=11)
-    x = torch.randn(5, 4, generator=generator(15), dtype=torch.float64)
-    state = random_state(cell, 5, 16)
-    noise = torch.randn(5, 3 * cell.width, generator=generator(17), dtype=torch.float64)
-    plain, noisy = cell.step(x, state), cell.step(x, state, noise)
-    assert torch.equal(noisy.state.reads, plain.state.reads + noise.view(5, 3, -1))
-    h = cell.controller.output_size
-    assert torch.equal(noisy.output[:, h:], plain.output[:, h:] + noise)
-    assert torch.equal(noisy.output[:, :h], plain.output[:, :h])
-    for name in ("memory", "weights"):
-        assert torch.equal(getattr(noisy.state, name), getattr(plain.state, name)), name
-
-
-def test_noise_on_a_sequence_is_that_of_its_steps() -> None:
-    """The next step's controller sees it."""
-    cell = machine(14, heads=(2, 3), slots=11)
-    xs = torch.randn(4, 5, 4, generator=generator(15), dtype=torch.float64)
-    noise = torch.randn(4, 5, 2 * cell.width, generator=generator(17), dtype=torch.float64)
-    first = random_state(cell, 5, 16)
-    state, expected = first, []
-    for x, noise_t in zip(xs, noise, strict=True):
-        step = cell.step(x, state, noise_t)
-        state = step.state
-        expected.append(step.output)
-    outputs, last = cell.unroll(xs, first, noise)
-    assert torch.equal(outputs, torch.stack(expected))
-    assert torch.equal(last.reads, state.reads)
-
-
 def test_a_gate_of_0_makes_the_address_independent_of_memory_and_key() -> None:
     cell = machine(seed=7)
     gates = slice(sum(cell.interface_sizes[:3]), sum(cell.interface_sizes[:4]))

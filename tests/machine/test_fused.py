@@ -127,11 +127,6 @@ def compare(case: Case, seed: int = 0, **options: Any) -> float:
     return distance(measure(Core.unroll, *made), measure(run, *made))
 
 
-def noise_for(case: Case) -> Tensor:
-    g = torch.Generator().manual_seed(8)
-    return torch.randn(case.T, case.B, case.R * case.W, generator=g, dtype=case.dtype)
-
-
 def same_bits(a: Result, b: Result) -> bool:
     return all(
         torch.equal(x, y)
@@ -424,30 +419,6 @@ def test_clipped_on_the_way_back(limit: float) -> None:
     assert distance(reference, mine) < 1e-9
     assert distance(free, reference) > 1e-3  # it was clipped
     assert all(map(torch.equal, free.values, reference.values))
-
-
-@pytest.mark.parametrize("segment", [None, 3])
-@pytest.mark.parametrize(
-    "case",
-    [Case(R=2, Q=2, T=7), Case("gru", 2, skip=True, T=7, B=9, R=3, Q=2, N=12, read="before")],
-    ids=str,
-)
-def test_noise_on_what_is_read(case: Case, segment: int | None) -> None:
-    """Values and every gradient, with a history and without one; and noise makes a difference."""
-    cell, xs, start = make(case)
-    noise = noise_for(case)
-
-    def reference(cell: NTMCell, xs: Tensor, state: Any) -> Any:
-        return cell.unroll(xs, state, noise)
-
-    expected = measure(reference, cell, xs, start)
-    mine = functools.partial(fused.unroll, segment=segment, noise=noise)
-    assert distance(expected, measure(mine, cell, xs, start)) < 1e-9
-    assert distance(expected, measure(Core.unroll, cell, xs, start)) > 1e-2
-    with torch.no_grad():
-        found = fused.unroll(cell, xs, like(cell.initial_state(1), iter(start)), noise=noise)
-    for a, b in zip([found[0], *leaves(found[1])], expected.values, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
 def test_a_segment_is_at_least_one_step() -> None:

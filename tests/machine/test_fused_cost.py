@@ -15,7 +15,7 @@ from ntm.machine.model import Model
 pytest.importorskip("numba")
 
 from ntm.machine.fused import Learner, cost
-from tests.machine.test_fused import KINDS, VARIANTS, Case, config_of, make, noise_for
+from tests.machine.test_fused import KINDS, VARIANTS, Case, config_of, make
 
 
 def made(case: Case, outputs: int, seed: int = 0) -> tuple[Model, Tensor, Tensor, Tensor]:
@@ -42,9 +42,9 @@ def alone(case: Case, outputs: int) -> tuple[Model, Tensor, Tensor, Tensor]:
 
 
 def by_autograd(
-    model: Model, xs: Tensor, ys: Tensor, mask: Tensor, noise: Tensor | None = None
+    model: Model, xs: Tensor, ys: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    logits, _ = model(xs, noise=noise)
+    logits, _ = model(xs)
     cost = F.binary_cross_entropy_with_logits(logits, ys, reduction="none").sum(-1) * mask
     gradients = torch.autograd.grad(cost.sum() / xs.shape[1], list(model.parameters()))
     wrong = torch.zeros(xs.shape[1])
@@ -88,26 +88,18 @@ def test_without_a_memory(
     check(*alone(Case(kind, layers, skip, T, B, settings=own), outputs=8))
 
 
-@pytest.mark.parametrize("segment", [None, 2])
-def test_with_noise_on_what_is_read(segment: int | None, threads: int) -> None:
-    case = Case(T=5, B=19, R=2, Q=2)
-    model, xs, ys, mask = made(case, outputs=8)
-    model.core.segment = segment  # type: ignore[assignment]
-    check(model, xs, ys, mask, noise_for(case))
-
-
-def check(model: Model, xs: Tensor, ys: Tensor, mask: Tensor, noise: Tensor | None = None) -> None:
+def check(model: Model, *episode: Tensor) -> None:
     """The fused cost, errors and gradients are autograd's, and gradients add up."""
     learner = Learner(model)
-    learner(xs, ys, mask)
+    learner(*episode)
     with torch.no_grad():
         for p in model.parameters():  # a learner sees that they have changed
             p.mul_(0.9)
             assert p.grad is not None
             p.grad.zero_()
-    nats, wrong, gradients = by_autograd(model, xs, ys, mask, noise)
+    nats, wrong, gradients = by_autograd(model, *episode)
     for times in (1, 2):
-        found = learner(xs, ys, mask, noise=noise)
+        found = learner(*episode)
         torch.testing.assert_close(found[0], nats, rtol=1e-12, atol=1e-12)
         assert found[1].tolist() == wrong.tolist()
         for p, gradient in zip(model.parameters(), gradients, strict=True):

@@ -76,20 +76,14 @@ class Learner:
             self.sinks[0].append(parameter.grad.numpy())
 
     def __call__(
-        self,
-        inputs: Tensor,
-        targets: Tensor,
-        mask: Tensor,
-        *,
-        slots: int | None = None,
-        noise: Tensor | None = None,
+        self, inputs: Tensor, targets: Tensor, mask: Tensor, *, slots: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """Adds the gradients of the mean cost of a sequence to every ``.grad``.
 
         inputs [T, B, I], targets [T, B, O] of 0 and 1, mask [T, B]. ``slots``: of the memory, for
-        once, if not as many as the machine has. noise [T, B, R W] is added to what is read. Returns
-        for each sequence [B] its cost, the cross-entropy of its scored outputs in nats, and how
-        many of them are on the wrong side of one half.
+        once, if not as many as the machine has. Returns for each sequence [B] its cost, the
+        cross-entropy of its scored outputs in nats, and how many of them are on the wrong side of
+        one half.
         """
         if isinstance(self.core, NTMCell):
             slots = self.core.slots if slots is None else slots
@@ -103,7 +97,6 @@ class Learner:
         machine = self.plan.machine(self.parameters, self.dtype, self.packed)
         self.packed = machine.weights
         episode = arrays([inputs, targets, mask])
-        episode += arrays([] if noise is None else [noise])
         B = inputs.shape[1]
         found = np.zeros((2, B), self.dtype)
         used = len(shares(B))
@@ -126,8 +119,8 @@ class Learner:
         W, b, *sinks = self.sinks[thread]
         for g0 in range(b0, b1, GROUP):
             g1 = min(g0 + GROUP, b1)
-            xs, ys, mask, *noise = (np.ascontiguousarray(array[:, g0:g1]) for array in episode)
-            rollout = self._rollout(machine, xs, *noise)
+            xs, ys, mask = (np.ascontiguousarray(array[:, g0:g1]) for array in episode)
+            rollout = self._rollout(machine, xs)
             if self.trains:
                 outputs, _ = rollout.forward(self.first, wants_end=False)
             else:
@@ -145,16 +138,11 @@ class Learner:
                     sink += np.add.reduce(place, axis=0)
             rollout.close()
 
-    def _rollout(
-        self, machine: Machine, xs: Array, noise: Array | None = None
-    ) -> Rollout | RolloutAlone:
+    def _rollout(self, machine: Machine, xs: Array) -> Rollout | RolloutAlone:
         if isinstance(self.plan, Plan):
             cell = cast("NTMCell", self.core)
             slots = self.first[0].shape[1]
-            return Rollout(
-                self.plan, machine, xs, slots, cell.limit, cell.segment,
-                parallel=False, noise=noise,
-            )  # fmt: skip
+            return Rollout(self.plan, machine, xs, slots, cell.limit, cell.segment, parallel=False)
         return RolloutAlone(self.plan, machine, xs, parallel=False)
 
 

@@ -172,14 +172,11 @@ def see(layers: Any, column: Any, values: Any, v: Any) -> None:
 
 @kernel
 def forward(
-    machine: Any, xs: Any, noise: Any, states: Any, z: Any, steps: Any, outputs: Any,
-    scratch: Any, R: Any, writer: Any, before: Any, S: Any, floor: Any, tiny: Any, mask: Any,
+    machine: Any, xs: Any, states: Any, z: Any, steps: Any, outputs: Any, scratch: Any,
+    R: Any, writer: Any, before: Any, S: Any, floor: Any, tiny: Any, mask: Any,
     b0: Any, b1: Any, thread: Any,
 ) -> None:  # fmt: skip
-    """Outputs [T, B, C + R W], and in ``states`` and ``steps`` what the backward pass needs.
-
-    noise [T, B, R W] is added to what is read; with [0, B, R W] there is none.
-    """
+    """Outputs [T, B, C + R W], and in ``states`` and ``steps`` what the backward pass needs."""
     T, C = xs.shape[0], machine.interface.shape[1]
     E, row = machine.interface_bias.shape[0], steps.interface.shape[2]
     H, W = states.weights.shape[2], states.memory.shape[2]
@@ -218,8 +215,6 @@ def forward(
                 )  # fmt: skip
                 write(memory, weights, e, writer, scratch.keep[thread], new)
                 read(memory if before else new, weights, R, reads)
-                if noise.shape[0] > 0:
-                    add(noise[t, b], reads)
                 see(machine.layers, IN_READS, reads, v_next[b])
         for b in range(g0, g1):
             memory, last = memory_at(states, T, mask >> 1, thread, b, g0), states.last[b]

@@ -23,15 +23,9 @@ if TYPE_CHECKING:
 
 
 def unroll(
-    cell: NTMCell,
-    xs: Tensor,
-    state: NTMState,
-    segment: int | None = None,
-    noise: Tensor | None = None,
+    cell: NTMCell, xs: Tensor, state: NTMState, segment: int | None = None
 ) -> tuple[Tensor, NTMState]:
     """``cell.unroll``: xs [T, B, I] and a state -> outputs [T, B, output_size], the last state.
-
-    noise [T, B, R W] is added to what is read.
 
     Without ``segment``, training keeps the whole history, T copies of the memory. With it, the
     state is kept every ``segment`` steps, and the backward pass runs each segment forward again:
@@ -47,13 +41,13 @@ def unroll(
     parameters = plan.parameters()
     if torch.is_grad_enabled() and any(t.requires_grad for t in [xs, *start, *parameters]):
         outputs, *end = _Unroll.apply(  # type: ignore[no-untyped-call]
-            plan, segment, cell.limit, noise, xs, *start, *parameters
+            plan, segment, cell.limit, xs, *start, *parameters
         )
     else:
         with torch.no_grad():
-            x, added, *others = arrays([xs, noise, *start, *parameters])
+            x, *others = arrays([xs, *start, *parameters])
             machine = plan.machine(others[len(start) :], x.dtype)
-            rollout = Rollout(plan, machine, x, state.memory.shape[1], noise=added)
+            rollout = Rollout(plan, machine, x, state.memory.shape[1])
             found, last = rollout.infer(others[: len(start)])
             outputs, *end = map(torch.from_numpy, [found, *last])
     memory, weights, reads, *flat = end
@@ -71,15 +65,11 @@ class Rollout:
     def __init__(
         self, plan: Plan, machine: Machine, xs: Array, slots: int,
         limit: float | None = None, segment: int | None = None, parallel: bool = True,
-        noise: Array | None = None,
     ) -> None:  # fmt: skip
         self.plan, self.machine, self.xs, self.slots = plan, machine, xs, slots
         self.steps, self.batch = xs.shape[:2]
         self.parallel, self.threads = parallel, len(shares(self.batch)) if parallel else 1
         self.lease: Lease | None = None
-        #: What is added to the reads, [T, B, R W] or [0, B, R W].
-        none = np.empty((0, self.batch, plan.reads), xs.dtype)
-        self.noise: Array = none if noise is None else noise
         tiny = np.finfo(xs.dtype).tiny
         #: As in addressing.py: the shortest vector with a direction, the smallest logarithm.
         self.sizes = (
@@ -93,7 +83,7 @@ class Rollout:
     def infer(self, start: Sequence[Array]) -> tuple[Array, list[Array]]:
         """Outputs and the last state, without any history."""
         outputs = self._new_outputs()
-        end = self._run(self._borrow(0), start, slice(None), outputs)
+        end = self._run(self._borrow(0), start, self.xs, outputs)
         self.close()
         return outputs, end
 
@@ -107,11 +97,11 @@ class Rollout:
         self.between: list[Sequence[Array]] = []
         if self.segment == self.steps:
             workspace = self._borrow(self.steps)
-            return outputs, self._run(workspace, start, slice(None), outputs, wants_end)
+            return outputs, self._run(workspace, start, self.xs, outputs, wants_end)
         workspace, end = self._borrow(0), start
         for span in self._spans():
             self.between.append(end)
-            end = self._run(workspace, end, span, outputs[span])
+            end = self._run(workspace, end, self.xs[span], outputs[span])
         self.close()
         return outputs, list(end)
 
@@ -135,7 +125,7 @@ class Rollout:
             if not ready:
                 start = self.between[n] if self.between else self.start
                 again = np.empty_like(outputs[span])
-                self._run(workspace, start, span, again, wants_end=False)
+                self._run(workspace, start, self.xs[span], again, wants_end=False)
             arguments = (
                 self.machine, workspace.states, workspace.z, workspace.addressing,
                 doutputs[span], workspace.adjoint, *workspace.derivatives, workspace.scratch,
@@ -171,14 +161,13 @@ class Rollout:
         return workspace
 
     def _run(
-        self, at: Workspace, start: Sequence[Array], span: slice, outputs: Array,
+        self, at: Workspace, start: Sequence[Array], xs: Array, outputs: Array,
         wants_end: bool = True,
     ) -> list[Array]:  # fmt: skip
         """Fills ``outputs``; returns a copy of the last state, if it is wanted."""
         self._put(at, start)
-        xs = self.xs[span]
         arguments = (
-            self.machine, xs, self.noise[span], at.states, at.z, at.addressing, outputs, at.scratch,
+            self.machine, xs, at.states, at.z, at.addressing, outputs, at.scratch,
             *self.sizes, -1 if at.steps else 1,
         )  # fmt: skip
         run(kernel.forward, arguments, self.batch, self.parallel)
@@ -230,14 +219,13 @@ def arrays(tensors: Iterable[Tensor | None]) -> list[Any]:
 class _Unroll(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, plan: Plan, segment: int | None, limit: float | None, noise: Tensor | None,
-        xs: Tensor, *rest: Tensor,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
+        ctx: Any, plan: Plan, segment: int | None, limit: float | None, xs: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
         ctx.states = states = 3 + len(plan.places)
-        x, added, *others = arrays([xs, noise, *rest])
+        x, *others = arrays([xs, *rest])
         machine = plan.machine(others[states:], x.dtype)
-        ctx.rollout = Rollout(plan, machine, x, rest[0].shape[1], limit, segment, noise=added)
+        ctx.rollout = Rollout(plan, machine, x, rest[0].shape[1], limit, segment)
         out, end_ = ctx.rollout.forward(others[:states])
         outputs, *end = map(torch.from_numpy, [out, *end_])
         ctx.save_for_backward(xs, outputs, *rest)
@@ -249,14 +237,14 @@ class _Unroll(torch.autograd.Function):
         xs, outputs, *rest = ctx.saved_tensors
         if doutputs is None:
             doutputs = torch.zeros_like(outputs)
-        dxs = torch.empty(xs.shape, dtype=xs.dtype) if ctx.needs_input_grad[4] else None
+        dxs = torch.empty(xs.shape, dtype=xs.dtype) if ctx.needs_input_grad[3] else None
         sinks = [torch.zeros(p.shape, dtype=p.dtype) for p in rest[ctx.states :]]
         out, dout, dx, *others = arrays([outputs, doutputs, dxs, *dend, *sinks])
         places = ctx.rollout.backward(out, dout, others[: len(dend)], others[len(dend) :], dx)
-        wanted = ctx.needs_input_grad[5 : 5 + ctx.states]
+        wanted = ctx.needs_input_grad[4 : 4 + ctx.states]
         dstart = [
             torch.from_numpy(place.copy()) if want else None
             for place, want in zip(places, wanted, strict=True)
         ]
         ctx.rollout.close()
-        return None, None, None, None, dxs, *dstart, *sinks
+        return None, None, None, dxs, *dstart, *sinks
