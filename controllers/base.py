@@ -24,7 +24,7 @@ class Core(nn.Module, ABC):
 
     input_size: int
     output_size: int
-    #: What runs whole sequences in a model; ``ntm.machine.engine.select`` says which can.
+    #: What runs whole sequences in a model; ``ntm.kernels.dispatch.select`` says which can.
     engine: Literal["reference", "fused"] = "reference"
 
     @abstractmethod

@@ -8,7 +8,7 @@ the trained model of a run, :func:`ntm.trace` what it did on an episode, and
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ntm.interface import NTM, load, plot_memory, sample, trace
+    from ntm.api import NTM, load, plot_memory, sample, trace
 
 __all__ = ["NTM", "load", "plot_memory", "sample", "trace"]
 
@@ -17,7 +17,7 @@ def __getattr__(name: str) -> Any:
     """What is public, imported when it is first used: the command line should not wait for it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ntm import interface
+    from ntm import api as interface
 
     return getattr(interface, name)
 

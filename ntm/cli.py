@@ -21,8 +21,8 @@ from ntm.errors import NotFiniteError, NTMError, UsageError
 if TYPE_CHECKING:
     from types import FrameType
 
-    from ntm.experiment.evaluate import Scores
-    from ntm.experiment.train import Watcher
+    from ntm.analysis.evaluate import Scores
+    from ntm.training.loop import Watcher
 
 app = typer.Typer(
     add_completion=False,
@@ -100,17 +100,17 @@ def train(
     """Train a model until it has solved its task. Ctrl-C saves; --resume goes on from there."""
     from rich.console import Console
 
-    from ntm.console import TrainingConsole
-    from ntm.experiment.config import load_config, usual_folder
-    from ntm.experiment.limits import cap_memory
-    from ntm.experiment.models import find_device
-    from ntm.experiment.rundir import RunDir
-    from ntm.experiment.runs import continue_run, peak_memory_mib, start_run
-    from ntm.experiment.train import train as train_run
-    from ntm.machine.engine import use_threads
+    from ntm.kernels.dispatch import use_threads
+    from ntm.runs.folder import RunDir
+    from ntm.runs.models import find_device
+    from ntm.runs.start import continue_run, peak_memory_mib, start_run
+    from ntm.training.config import load_config, usual_folder
+    from ntm.training.limits import cap_memory
+    from ntm.training.loop import train as train_run
+    from ntm.views.console import TrainingConsole
 
     if tensorboard:
-        from ntm.tensorboard import TensorBoard, require
+        from ntm.views.tensorboard import TensorBoard, require
 
         require()  # before anything is made
     use_threads(threads)
@@ -207,8 +207,8 @@ def sweep(
     """Train every combination once. The same command again does only what is missing."""
     from rich.console import Console
 
-    from ntm.console import SweepConsole
-    from ntm.experiment import sweep as many
+    from ntm.runs import sweep as many
+    from ntm.views.console import SweepConsole
 
     if executor not in ("local", "ray"):
         raise UsageError(f"--executor {executor}: should be local or ray")
@@ -218,7 +218,7 @@ def sweep(
     with many.lock(out), stop, SweepConsole(console, workers, many.progress) as watcher:
         where: many.Executor
         if executor == "ray":
-            from ntm.experiment.cluster import RayExecutor
+            from ntm.runs.cluster import RayExecutor
 
             where = RayExecutor(address, workers, cpus, gpus)
         else:
@@ -262,13 +262,13 @@ def evaluate(
 
     What is found is kept in the run, for reports.
     """
-    from ntm.experiment.config import as_tested, task_settings
-    from ntm.experiment.evaluate import evaluate as score
-    from ntm.experiment.limits import cap_memory
-    from ntm.experiment.models import find_device, load_model
-    from ntm.experiment.rundir import Evaluation, RunDir
-    from ntm.experiment.runs import settings_of_test
-    from ntm.machine.engine import use_threads
+    from ntm.analysis.evaluate import evaluate as score
+    from ntm.kernels.dispatch import use_threads
+    from ntm.runs.folder import Evaluation, RunDir
+    from ntm.runs.models import find_device, load_model
+    from ntm.runs.start import settings_of_test
+    from ntm.training.config import as_tested, task_settings
+    from ntm.training.limits import cap_memory
 
     use_threads(threads)
     directory = RunDir.open(run)
@@ -316,10 +316,10 @@ def sample(
     threads: ThreadsOption = None,
 ) -> None:
     """Write text with a trained run of charlm, a character at a time."""
-    from ntm.experiment.models import load_model
-    from ntm.experiment.rundir import RunDir
-    from ntm.experiment.sample import sample as write
-    from ntm.machine.engine import use_threads
+    from ntm.analysis.sample import sample as write
+    from ntm.kernels.dispatch import use_threads
+    from ntm.runs.folder import RunDir
+    from ntm.runs.models import load_model
 
     use_threads(threads)
     model, config = load_model(RunDir.open(run), slots=slots)
@@ -342,13 +342,13 @@ def plot(
     ] = False,
 ) -> None:
     """Draw a run: its learning curve, and its memory at work on one episode."""
-    from ntm.experiment import limits
-    from ntm.experiment.config import as_tested, task_settings
-    from ntm.experiment.episodes import draw
-    from ntm.experiment.models import load_model
-    from ntm.experiment.rundir import RunDir
-    from ntm.experiment.streams import Stream, numpy_generator
-    from ntm.machine.trace import record
+    from ntm.analysis.trace import record
+    from ntm.runs.folder import RunDir
+    from ntm.runs.models import load_model
+    from ntm.training import limits
+    from ntm.training.config import as_tested, task_settings
+    from ntm.training.episodes import draw
+    from ntm.training.streams import Stream, numpy_generator
     from ntm.views import animation, explorer, plots
     from ntm.views.comparison import accuracy, curve_of
 
@@ -428,7 +428,7 @@ def report(
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("report"),
 ) -> None:
     """Compare runs: a page that opens offline, the same as Markdown, a table and the figures."""
-    from ntm.experiment import results
+    from ntm.analysis import results
     from ntm.views import report as view
 
     found, troubles = results.read_results(results.find_runs(runs))
@@ -470,7 +470,7 @@ def reproduce(
 ) -> None:
     """Draw the paper's figures and tables from your runs, or say which runs are missing."""
     from ntm import reproduce as paper
-    from ntm.experiment import results
+    from ntm.analysis import results
     from ntm.files import write_file
     from ntm.views import plots
 
@@ -530,10 +530,10 @@ def bench(
     from rich.console import Console
     from rich.table import Table
 
-    from ntm.experiment import bench as measure
-    from ntm.experiment.config import load_config
-    from ntm.experiment.models import find_device
-    from ntm.machine.engine import use_threads
+    from ntm.analysis import bench as measure
+    from ntm.kernels.dispatch import use_threads
+    from ntm.runs.models import find_device
+    from ntm.training.config import load_config
 
     use_threads(threads)
     chosen = find_device(device, load_config("copy/ntm-lstm"))

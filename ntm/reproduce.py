@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from ntm.analysis.evaluate import evaluate
+from ntm.analysis.results import Group, Result, group, model_name
+from ntm.analysis.trace import Array, Trace, record
 from ntm.errors import NTMError, UsageError
-from ntm.experiment.config import Config, load_config, with_settings
-from ntm.experiment.evaluate import evaluate
-from ntm.experiment.models import load_model, new_model
-from ntm.experiment.results import Group, Result, group, model_name
-from ntm.experiment.rundir import RunDir
-from ntm.experiment.streams import Stream, numpy_generator
-from ntm.machine.trace import Array, Trace, record
+from ntm.runs.folder import RunDir
+from ntm.runs.models import load_model, new_model
+from ntm.training.config import Config, load_config, with_settings
+from ntm.training.streams import Stream, numpy_generator
 from ntm.views import figures, paper
 from ntm.views.comparison import Curve
 from ntm.views.report import markdown

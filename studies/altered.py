@@ -19,8 +19,8 @@ from torch import Tensor
 
 from controllers.lstm import LSTM
 from ntm.cli import main
-from ntm.machine.cell import NTMCell
-from ntm.machine.fused import heads, jit, kernel
+from ntm.kernels.numba import heads, jit, kernel
+from ntm.memory.ntm import NTMCell
 
 #: In the order of NTMCell.interface_sizes.
 PARTS = ["k", "a", "e", "g", "beta", "gamma", "s"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ntm.experiment.results import Group, effort, find_runs, group, read_results
+from ntm.analysis.results import Group, effort, find_runs, group, read_results
 from ntm.files import write_file
 from ntm.views.comparison import curve_of, learning_curves, ranking
 from ntm.views.plots import save

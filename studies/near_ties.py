@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ntm.experiment.config import as_tested
-from ntm.experiment.models import load_model
-from ntm.experiment.rundir import RunDir
-from ntm.experiment.streams import Stream, numpy_generator
+from ntm.runs.folder import RunDir
+from ntm.runs.models import load_model
+from ntm.training.config import as_tested
+from ntm.training.streams import Stream, numpy_generator
 from tasks.priority_sort import PrioritySort
 
 LISTS = 3000

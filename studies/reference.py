@@ -16,8 +16,8 @@ from pathlib import Path
 
 import yaml
 
-from ntm.experiment.results import find_runs, group, read_results
-from ntm.experiment.rundir import RunDir
+from ntm.analysis.results import find_runs, group, read_results
+from ntm.runs.folder import RunDir
 
 ROOT = Path(__file__).parents[1]
 

@@ -23,10 +23,10 @@ from typing import Any
 
 import yaml
 
-from ntm.experiment.config import load_config, task_settings
-from ntm.experiment.results import read_results
-from ntm.experiment.rundir import Evaluation, RunDir
+from ntm.analysis.results import read_results
 from ntm.files import write_file
+from ntm.runs.folder import Evaluation, RunDir
+from ntm.training.config import load_config, task_settings
 
 ROOT = Path(__file__).parents[1]
 NTM = ["-m", "ntm.cli"]

@@ -14,7 +14,7 @@ import pytest
 
 from controllers import CONTROLLERS
 from ntm import cli, reproduce
-from ntm.experiment.rundir import RunDir
+from ntm.runs.folder import RunDir
 from tasks import TASKS
 from tests.tasks import grammar
 
@@ -264,7 +264,7 @@ def test_training_shows_in_tensorboard_once_for_each_step(
     assert pictures
     assert max(p.step for p in pictures) == run.load_best().state["sequences"]
 
-    monkeypatch.setattr("ntm.tensorboard.find_spec", lambda name: None)
+    monkeypatch.setattr("ntm.views.tensorboard.find_spec", lambda name: None)
     missing = ntm("train", "small.yaml", "--tensorboard", "--run", "other")
     assert missing.code == 2
     assert "pip install 'ntm-suite[tensorboard]'" in missing.err

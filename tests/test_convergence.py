@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ntm.experiment.config import load_config, with_settings
-from ntm.experiment.evaluate import evaluate
-from ntm.experiment.models import load_model
-from ntm.experiment.train import train
-from tests.experiment.small import Watch, new_run
+from ntm.analysis.evaluate import evaluate
+from ntm.runs.models import load_model
+from ntm.training.config import load_config, with_settings
+from ntm.training.loop import train
+from tests.small import Watch, new_run
 
 
 @pytest.mark.slow

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 
 from configs import shipped_configs
 from ntm import cli
+from ntm.analysis.trace import Trace
 from ntm.errors import NTMError, UsageError
-from ntm.experiment.config import expand, load_config, parse_config, to_dict
-from ntm.experiment.rundir import Checkpoint, RunDir
-from ntm.machine.cell import MemoryConfig
-from ntm.machine.trace import Trace
+from ntm.memory.ntm import MemoryConfig
+from ntm.runs.folder import Checkpoint, RunDir
+from ntm.training.config import expand, load_config, parse_config, to_dict
 from tests.tasks import grammar
 from tests.views.test_plots import trace_of
 
@@ -124,7 +124,7 @@ def train(text: str, folder: Path) -> tuple[int, str]:
     )
     patch.setattr("typer.echo", lambda message="", **_: said.append(str(message)))
     patch.setattr("os.fsync", lambda handle: None)  # these two take most of the time
-    patch.setattr("ntm.experiment.runs._commit", lambda: None)
+    patch.setattr("ntm.runs.start._commit", lambda: None)
     steps = itertools.count()
     patch.setattr("ntm.cli._StopOnSignal.requested", lambda _: next(steps) == 10)
     signal.signal(signal.SIGALRM, _hangs)

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from ntm import reproduce
+from ntm.analysis.results import Result, find_runs, read_results
 from ntm.errors import UsageError
-from ntm.experiment.config import load_config
-from ntm.experiment.results import Result, find_runs, read_results
-from ntm.experiment.runs import start_run
-from ntm.experiment.train import train
 from ntm.reproduce import FIGURES, TABLES, Wanted, choose, draw, names, needs, table
+from ntm.runs.start import start_run
+from ntm.training.config import load_config
+from ntm.training.loop import train
 from ntm.views import paper
-from tests.experiment.small import Watch
+from tests.small import Watch
 
 EVERYTHING = [*FIGURES, *TABLES]
 

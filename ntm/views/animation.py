@@ -15,8 +15,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
+from ntm.analysis.trace import Array, Trace
 from ntm.files import write_file
-from ntm.machine.trace import Array, Trace
 from ntm.views.comparison import LOWEST, Curve
 from ntm.views.plots import ACCENT, MUTED, PALE, STYLE, WRONG, slots_in_use
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
-from ntm.machine.trace import Array
+from ntm.analysis.trace import Array
 from ntm.views.plots import INK, MUTED, PALE, STYLE, decade_below, far_from_zero
 
 #: Okabe and Ito's colours, which the colour-blind can tell apart; the yellow is too pale for lines.

@@ -11,9 +11,9 @@ import jinja2
 import matplotlib
 import numpy as np
 
+from ntm.analysis.trace import Array, MachineTrace, Trace
 from ntm.errors import NTMError
 from ntm.files import write_file
-from ntm.machine.trace import Array, MachineTrace, Trace
 
 
 def explorer(trace: Trace, title: str, symbols: str = "") -> str:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from ntm.machine.trace import Array, MachineTrace, Trace
+from ntm.analysis.trace import Array, MachineTrace, Trace
 from ntm.views import paper
 from ntm.views.comparison import Curve
 from ntm.views.plots import INK, MUTED, PALE, STYLE, slots_in_use

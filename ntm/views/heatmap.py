@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from ntm.experiment.results import Comparison
+from ntm.analysis.results import Comparison
 from ntm.views.comparison import LOWEST, MANY
 from ntm.views.plots import ACCENT, INK, MUTED, PALE, STYLE
 

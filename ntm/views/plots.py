@@ -17,8 +17,8 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from ntm.analysis.trace import Array, Trace
 from ntm.files import write_file
-from ntm.machine.trace import Array, Trace
 
 #: In an episode of more steps, a frame around a wrong bit would hide its neighbours.
 OUTLINED = 150

@@ -16,7 +16,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from ntm.experiment.results import (
+from ntm.analysis.results import (
     Comparison,
     Group,
     Result,
@@ -28,9 +28,9 @@ from ntm.experiment.results import (
     spread,
     unlike,
 )
-from ntm.experiment.rundir import Evaluation
+from ntm.analysis.trace import Trace
 from ntm.files import write_file
-from ntm.machine.trace import Trace
+from ntm.runs.folder import Evaluation
 from ntm.views import paper
 from ntm.views.comparison import (
     MANY,

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ntm.errors import NTMError
-from ntm.machine.cell import MemoryConfig
+from ntm.memory.ntm import MemoryConfig
 from ntm.views.animation import HELD, write, write_learning
 from ntm.views.comparison import Curve
 from tests.views.test_plots import trace_of

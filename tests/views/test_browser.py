@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ntm.experiment.results import find_runs, group, read_results
-from ntm.machine.cell import MemoryConfig
-from ntm.machine.trace import MachineTrace, Trace
+from ntm.analysis.results import find_runs, group, read_results
+from ntm.analysis.trace import MachineTrace, Trace
+from ntm.memory.ntm import MemoryConfig
 from ntm.views.explorer import write as write_explorer
 from ntm.views.report import section, write
 from tests.views.test_plots import trace_of

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ntm.errors import NTMError
-from ntm.machine.cell import MemoryConfig
+from ntm.memory.ntm import MemoryConfig
 from ntm.views.explorer import explorer
 from tests.views.test_plots import trace_of
 

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from controllers import configure
-from ntm.machine.cell import MemoryConfig
-from ntm.machine.model import ModelConfig, build_model
-from ntm.machine.trace import MachineTrace, Trace, record
+from ntm.analysis.trace import MachineTrace, Trace, record
+from ntm.memory.ntm import MemoryConfig
+from ntm.model import ModelConfig, build_model
 from ntm.views import figures, paper
 from ntm.views.comparison import Curve
 from tasks.copy import Copy

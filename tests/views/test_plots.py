@@ -8,10 +8,10 @@ import torch
 from matplotlib.figure import Figure
 
 from controllers import configure
+from ntm.analysis.trace import Trace, record
 from ntm.errors import NTMError
-from ntm.machine.cell import MemoryConfig
-from ntm.machine.model import ModelConfig, build_model
-from ntm.machine.trace import Trace, record
+from ntm.memory.ntm import MemoryConfig
+from ntm.model import ModelConfig, build_model
 from ntm.views.plots import learning_curve, memory_figure, save, slots_in_use
 from tasks.charlm import CharLM
 from tasks.copy import Copy

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ntm.experiment.results import Trouble, find_runs, group, read_results
-from ntm.experiment.rundir import Evaluation, RunDir
+from ntm.analysis.results import Trouble, find_runs, group, read_results
+from ntm.runs.folder import Evaluation, RunDir
 from ntm.views.report import markdown, number, section, write
-from tests.experiment.small import new_run, small_config
+from tests.small import new_run, small_config
 
 HOSTILE = "<script>alert(1)</script>|`x`"
 

@@ -1,0 +1,1 @@
+"""What is measured: evaluation, traces, results over many runs."""

@@ -1,1 +1,0 @@
-"""What is done with the machine: configs, runs, training, evaluation."""

@@ -1,0 +1,1 @@
+"""Memories: what wraps a controller. Addressing, and the Neural Turing Machine's cell."""

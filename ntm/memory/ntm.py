@@ -1,0 +1,213 @@
+"""The Neural Turing Machine: a controller, heads, and a memory (section 3 of the paper)."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from controllers.base import Core, State, linear
+from ntm.memory import addressing
+from ntm.memory.access import INITIAL_MEMORY, read, write
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+class MemoryConfig:
+    """``slots`` x ``width`` of memory; heads that shift by up to ``shift_range`` slots a step.
+
+    first: what every episode finds in the memory. ``constant``, 1e-6 everywhere: then no parameter
+        depends on the number of slots, and a trained machine runs with any. ``learned``, as in the
+        paper: rows of its own for every slot, by which content can find it before it was written.
+    read: what the read heads see of a step, the memory ``after`` its write, M_t, as in the paper's
+        notation, or ``before`` it, M_{t-1}.
+    shared: every head reads and writes, ``read_heads`` = ``write_heads`` of them, at one weighting.
+    shift_bias: added to the first bias of every head's shift to the next slot. At 0 heads begin by
+        spreading over both neighbours; at 2 they walk, about 0.79 of s_t on the next slot (of three
+        shifts).
+    erase_bias: added to the first bias of every write head's erase vector. At 0 a write begins by
+        erasing half of what was there, so that slots can be added to; at 3 it replaces it, 0.95.
+    """
+
+    slots: int = Field(default=128, ge=1)
+    width: int = Field(default=20, ge=1)
+    read_heads: int = Field(default=1, ge=1)
+    write_heads: int = Field(default=1, ge=1)
+    shift_range: int = Field(default=1, ge=0)
+    first: Literal["constant", "learned"] = "constant"
+    read: Literal["after", "before"] = "after"
+    shared: bool = False
+    shift_bias: float = Field(default=0.0, ge=0, le=100)
+    erase_bias: float = Field(default=0.0, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _can_walk(self) -> MemoryConfig:
+        if self.shift_bias and not self.shift_range:
+            raise ValueError("shift_bias: should be 0 where heads cannot shift, shift_range: 0")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs(self) -> MemoryConfig:
+        if self.shared and self.read_heads != self.write_heads:
+            raise ValueError(
+                "shared: every head reads and writes, so there must be as many read_heads as "
+                f"write_heads: {self.read_heads} and {self.write_heads}"
+            )
+        return self
+
+    @property
+    def heads(self) -> int:
+        """H: how many weightings there are, R + Q, or, of shared heads, R = Q."""
+        return self.read_heads + (0 if self.shared else self.write_heads)
+
+
+class NTMState(NamedTuple):
+    """Everything that the machine carries from one step to the next."""
+
+    memory: Tensor  # [B, N, W]  M_t
+    weights: Tensor  # [B, H, N]  w_t, read heads first, then write heads; shared ones once
+    reads: Tensor  # [B, R, W]  r_t
+    controller: State
+
+
+class Step(NamedTuple):
+    """One step of the machine with every intermediate.
+
+    H = R + Q heads, reads first, or, where they are shared, H = R = Q.
+    """
+
+    output: Tensor  # [B, output_size]
+    state: NTMState
+    key: Tensor  # [B, H, W]  k_t
+    beta: Tensor  # [B, H]     key strength, > 0
+    gate: Tensor  # [B, H]     g_t, in (0, 1)
+    shift: Tensor  # [B, H, S]  s_t, a distribution
+    gamma: Tensor  # [B, H]     sharpening, >= 1
+    erase: Tensor  # [B, Q, W]  e_t, in (0, 1)
+    add: Tensor  # [B, Q, W]  a_t
+
+
+class NTMCell(Core):
+    """A Neural Turing Machine as a core: [B, I] -> [B, controller.output_size + R W].
+
+    One step: the controller sees the input and what was read last; every head addresses the
+    memory M_{t-1}; the write heads turn it into M_t; the read heads read M_t, as in the paper's
+    notation (equations 2-4), or M_{t-1}, where they are told to. The output holds the controller's
+    output and the new reads.
+
+    The heads start focused on slot 0, and the first reads are learned. Where every slot starts as
+    the constant 1e-6, no parameter depends on the number of slots, so that a trained machine runs
+    with any memory; a learned first memory is tied to its slots.
+    """
+
+    def __init__(self, controller: Core, memory: MemoryConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        self.slots, self.width = memory.slots, memory.width
+        self.read_heads, self.write_heads = memory.read_heads, memory.write_heads
+        #: Among all heads, where the write heads begin.
+        self.writer = memory.heads - self.write_heads
+        self.heads = memory.heads
+        self.reads_before = memory.read == "before"
+        self.shifts = 2 * memory.shift_range + 1
+
+        R, Q, H, W, S = self.read_heads, self.write_heads, self.heads, self.width, self.shifts
+        self.input_size = controller.input_size - R * W
+        self.output_size = controller.output_size + R * W
+        self.controller = controller
+        #: All heads in one layer; the rows are, in this order: k a | e g | beta gamma | s.
+        self.interface_sizes = [H * W, Q * W, Q * W, H, H, H, H * S]
+        self.interface = linear(controller.output_size, sum(self.interface_sizes), generator)
+        with torch.no_grad():
+            _, _, e, *_, s = self.interface.bias.split(self.interface_sizes)
+            e += memory.erase_bias
+            if memory.shift_bias:
+                s.view(H, S)[:, memory.shift_range + 1] += memory.shift_bias
+        self.r0 = nn.Parameter(torch.zeros(R, W))
+        #: The learned first memory [N, W], or None.
+        self.M0: nn.Parameter | None = None
+        if memory.first == "learned":
+            first = torch.empty(self.slots, W).uniform_(-0.5, 0.5, generator=generator)
+            self.M0 = nn.Parameter(first)
+        #: Steps between the states that training keeps; None keeps them all (fused engine).
+        self.segment: int | None = None
+        #: What derivatives by the weights w_t are clipped to, at every step of the way back.
+        self.limit: float | None = None
+
+    def initial_state(self, batch: int, slots: int | None = None) -> NTMState:
+        """M_0, w_0, r_0 and the controller's; for once with another number of ``slots`` N."""
+        N = self.slots if slots is None else slots
+        reads = self.r0.expand(batch, -1, -1)
+        return NTMState(
+            self.initial_memory(batch, N),
+            self.initial_weights(batch, N),
+            reads,
+            self.controller.initial_state(batch),
+        )
+
+    def initial_memory(self, batch: int, slots: int) -> Tensor:
+        """M_0 [B, N, W]; a learned one has the slots that it has."""
+        if self.M0 is not None:
+            if slots != self.slots:
+                raise ValueError(f"slots: the first memory is learned, for {self.slots} slots")
+            return self.M0.expand(batch, -1, -1)
+        return self.r0.new_full((1, 1, 1), INITIAL_MEMORY).expand(batch, slots, self.width)
+
+    def initial_weights(self, batch: int, slots: int) -> Tensor:
+        """w_0 [B, H, N], all on slot 0."""
+        weights = self.r0.new_zeros(1, 1, slots)
+        weights[..., 0] = 1
+        return weights.expand(batch, self.heads, -1)
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        return self.step(x, state)[:2]
+
+    def step(self, x: Tensor, state: NTMState) -> Step:
+        """One step with every intermediate; ``forward`` is its first two fields."""
+        h, controller = self.controller(
+            torch.cat([x, state.reads.flatten(1)], dim=-1), state.controller
+        )
+        key, beta, gate, s, gamma, erase, add = self.emit(h)
+
+        content = addressing.content_weighting(key, beta, state.memory)
+        gated = addressing.interpolate(content, state.weights, gate)
+        weights = addressing.sharpen(addressing.shift(gated, s), gamma)
+
+        if self.limit is not None and weights.requires_grad:
+            limit = self.limit
+            weights.register_hook(lambda gradient: gradient.clamp(-limit, limit))
+
+        memory = write(state.memory, weights[:, self.writer :], erase, add)
+        seen = state.memory if self.reads_before else memory
+        reads = read(seen, weights[:, : self.read_heads])
+
+        output = torch.cat([h, reads.flatten(1)], dim=-1)
+        new_state = NTMState(memory, weights, reads, controller)
+        return Step(output, new_state, key, beta, gate, s, gamma, erase, add)
+
+    def unroll(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
+        if self.engine == "fused":
+            from ntm.kernels.numba import unroll  # imports Numba
+
+            return unroll(self, xs, state, self.segment)
+        return super().unroll(xs, state)
+
+    def emit(self, h: Tensor) -> tuple[Tensor, ...]:
+        """The controller's output [B, C] -> (k, beta, g, s, gamma, e, a) of every head.
+
+        The paper fixes the ranges and leaves the nonlinearities open, but for the softmax of s.
+        Keys and adds pass through tanh, which keeps the memory bounded by the number of steps.
+        """
+        H, Q, W, S = self.heads, self.write_heads, self.width, self.shifts
+        k, a, e, g, beta, gamma, s = self.interface(h).split(self.interface_sizes, dim=-1)
+        return (
+            torch.tanh(k).unflatten(-1, (H, W)),
+            F.softplus(beta),
+            torch.sigmoid(g),
+            torch.softmax(s.unflatten(-1, (H, S)), dim=-1),
+            1 + F.softplus(gamma),
+            torch.sigmoid(e).unflatten(-1, (Q, W)),
+            torch.tanh(a).unflatten(-1, (Q, W)),
+        )

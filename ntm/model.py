@@ -1,0 +1,89 @@
+"""A core with a linear readout: what is trained, saved and scored."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import ConfigDict, model_validator
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from controllers import AnyController, Core, State, build_controller
+from controllers.base import linear
+from ntm.kernels.dispatch import unroll
+from ntm.memory.ntm import MemoryConfig, NTMCell
+from ntm.whole_input import Bidirectional, EncoderDecoder, WholeInput
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+class ModelConfig:
+    """A controller and its memory; without memory, the controller alone: a baseline.
+
+    form: ``causal`` answers as it goes. The others read the whole input first
+        (:mod:`ntm.whole_input`), with two controllers; they are baselines.
+    """
+
+    controller: AnyController
+    memory: MemoryConfig | None = None
+    form: Literal["causal", "bidirectional", "encoder_decoder"] = "causal"
+
+    @model_validator(mode="after")
+    def _a_machine_is_causal(self) -> ModelConfig:
+        if self.memory is not None and self.form != "causal":
+            raise ValueError(f"form: {self.form} is for baselines, so memory should be null")
+        return self
+
+
+class Model(nn.Module):
+    """[T, B, I] -> logits [T, B, O]; the outputs of the paper are their logistic sigmoids."""
+
+    def __init__(
+        self, core: Core | WholeInput, output_size: int, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.core = core
+        self.readout = linear(core.output_size, output_size, generator)
+
+    def forward(
+        self, inputs: Tensor, state: State | None = None, begin: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Logits, and the last state; see :meth:`run`."""
+        outputs, state = self.run(inputs, state, begin)
+        return self.readout(outputs), state
+
+    def run(
+        self, inputs: Tensor, state: State | None = None, begin: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """What the readout sees, [T, B, C], and the last state. Without one, an episode begins.
+
+        begin [B]: the step at which each answer begins, for the forms that read the input first.
+        """
+        if state is None:
+            state = self.core.initial_state(inputs.shape[1])
+        if isinstance(self.core, WholeInput):
+            if begin is None:
+                raise ValueError("begin: this model reads the whole input before it answers")
+            return self.core.unroll(inputs, state, begin)
+        return unroll(self.core, inputs, state)
+
+
+def build_model(
+    config: ModelConfig, input_size: int, output_size: int, generator: torch.Generator
+) -> Model:
+    """The model that the config describes: the only place that asks "memory or none?"."""
+
+    def controller(inputs: int) -> Core:
+        return build_controller(config.controller, inputs, generator)
+
+    core: Core | WholeInput
+    if config.memory is not None:
+        reads = config.memory.read_heads * config.memory.width
+        core = NTMCell(controller(input_size + reads), config.memory, generator)
+    elif config.form == "bidirectional":
+        core = Bidirectional(controller(input_size), controller(input_size))
+    elif config.form == "encoder_decoder":
+        core = EncoderDecoder(controller(input_size), controller(input_size))
+    else:
+        core = controller(input_size)
+    return Model(core, output_size, generator)

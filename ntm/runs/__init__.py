@@ -1,0 +1,1 @@
+"""Runs on disk: the folder, how it is started and continued, and many of them."""

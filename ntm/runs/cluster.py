@@ -1,0 +1,181 @@
+"""A sweep on a Ray cluster: the optional extra ``ray``."""
+
+from __future__ import annotations
+
+import io
+import logging
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ntm.errors import UsageError
+from ntm.files import TEMPORARY, write_file
+from ntm.runs.sweep import INTERRUPTED, End, Job
+from ntm.training.config import dump_config, load_config
+
+#: Seconds between the copies of a run that its node sends while it trains: what a node that dies
+#: takes with it.
+EVERY = 5.0
+
+
+class Copy(NamedTuple):
+    """A run as it is on its node; ``code`` is None while it trains."""
+
+    code: int | None
+    said: str
+    files: bytes
+
+
+class RayExecutor:
+    """Runs on a Ray cluster, which need not share a file system.
+
+    Each node trains in a folder of its own and sends copies of it; the sweep's folder always holds
+    the last one, so that a run whose node dies goes on from there on another.
+
+    address: of a cluster, such as ``auto`` or ``host:6379``; None starts one here. Not of a Ray
+        client (``ray://``), which cannot send copies on the way.
+    workers: runs at a time, at most; the cluster's resources may allow fewer.
+    """
+
+    def __init__(self, address: str | None, workers: int, cpus: float = 1, gpus: float = 0) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise UsageError(
+                "--executor ray: Ray is not installed: pip install 'ntm-suite[ray]'"
+            ) from None
+        if (address or "").startswith("ray://"):
+            raise UsageError(
+                f"--address {address}: a Ray client gets nothing of a run before its end; start "
+                "the sweep on a node of the cluster, with --address auto"
+            )
+        self._ray, self._workers, self._cpus, self._gpus = ray, workers, cpus, gpus
+        try:
+            here: dict[str, Any] = {"include_dashboard": False} if address is None else {}
+            ray.init(
+                address=address, ignore_reinit_error=True, log_to_driver=False,
+                logging_level=logging.ERROR, **here,
+            )  # fmt: skip
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UsageError(f"--address {address}: {error}") from None
+        self._train = ray.remote(
+            num_cpus=cpus, num_gpus=gpus, max_retries=0, num_returns="streaming"
+        )(train_here)
+        self._running: list[tuple[Job, Any, str]] = []
+
+    def free(self) -> bool:
+        return len(self._running) < self._workers
+
+    def start(self, job: Job) -> None:
+        config = dump_config(load_config(job.config, job.settings))
+        there = pack(job.folder) if job.run.config_file.exists() else b""
+        threads = max(1, int(self._cpus))
+        words = ["--seed", str(job.seed), "--threads", str(threads)]
+        words += job.resuming() if there else []
+        stream = self._train.remote(config, words, there, EVERY)
+        self._running.append((job, stream, shlex.join(["ntm", *job.command(threads)])))
+
+    def ended(self) -> list[End]:
+        ends = []
+        for entry in list(self._running):
+            end = self._listen(*entry)
+            if end is not None:
+                self._running.remove(entry)
+                ends.append(end)
+        return ends
+
+    def stop(self) -> None:
+        for _, stream, _ in self._running:
+            self._ray.cancel(stream)
+        self._running.clear()
+
+    def _listen(self, job: Job, stream: Any, command: str) -> End | None:
+        """Takes what a run has sent; how it ended, if it has."""
+        while self._ray.wait([stream], timeout=0)[0]:
+            try:
+                found = Copy(*self._ray.get(next(stream)))
+            except StopIteration:
+                return End(job, "its node sent nothing more")
+            except self._ray.exceptions.RayError as error:
+                return End(job, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+            unpack(found.files, job.folder)
+            if found.code is None:
+                continue
+            job.run.update_manifest(command=command)
+            if found.code == 0:
+                return End(job, None)
+            if found.code == INTERRUPTED:
+                return End(job, "interrupted", again=True)
+            return End(job, found.said or f"ended with exit code {found.code}")
+        return None
+
+
+def train_here(
+    config: str, words: Sequence[str], before: bytes, every: float
+) -> Iterator[tuple[int | None, str, bytes]]:
+    """Trains a run on this node, or goes on with one; yields a :class:`Copy` now and then.
+
+    words: options of ``ntm train``, with --resume where there is something to go on from.
+    """
+    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as errors:
+        folder, file = Path(scratch) / "run", Path(scratch) / "config.yaml"
+        file.write_text(config, encoding="utf-8")
+        if before:
+            unpack(before, folder)
+        command = ["train", str(file), "--run", str(folder), "--quiet", *words]
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "ntm.cli", *command],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+        )  # fmt: skip
+        try:
+            sent = time.monotonic()
+            while process.poll() is None:
+                time.sleep(0.1)
+                if time.monotonic() - sent > every:
+                    sent = time.monotonic()
+                    yield None, "", pack(folder)
+        finally:  # the sweep was stopped: nobody listens any more
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait()
+        errors.seek(0)
+        lines = errors.read().decode(errors="replace").strip().splitlines()
+        said = lines[-1].removeprefix("ntm: ").replace(f"{folder}: ", "") if lines else ""
+        yield process.returncode, said, pack(folder)
+
+
+def pack(folder: Path) -> bytes:
+    """The files of a run, also of one that is being trained.
+
+    Checkpoints are read before tables: a table that is ahead of its checkpoint is cut when the run
+    goes on, but rows that are missing would stay missing.
+    """
+    stream = io.BytesIO()
+    files = [f for f in folder.rglob("*") if f.is_file() and not _passing(f)]
+    files.sort(key=lambda f: (f.parent.name != "checkpoint", f.name != "last.safetensors", f.name))
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for file in files:
+            archive.writestr(file.relative_to(folder).as_posix(), file.read_bytes())
+    return stream.getvalue()
+
+
+def unpack(files: bytes, folder: Path) -> None:
+    """Writes the files of a run, each whole or not at all; checkpoints last, see ``pack``."""
+    root = folder.resolve()
+    with zipfile.ZipFile(io.BytesIO(files)) as archive:
+        for name in reversed(archive.namelist()):
+            file = folder / name
+            if root not in file.resolve().parents:
+                raise UsageError(f"{name}: a run's file that lies outside of it")
+            write_file(file, archive.read(name))
+
+
+def _passing(file: Path) -> bool:
+    return file.name == ".lock" or file.suffix == TEMPORARY

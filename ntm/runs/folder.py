@@ -1,0 +1,362 @@
+"""A run on disk: the only file that knows file names under runs/."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import hashlib
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from dataclasses import field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ntm.errors import NTMError, UsageError
+from ntm.files import TEMPORARY, write_file, writing
+from ntm.training.config import Config, dump_config, load_config
+
+#: Says what the files of a run mean; raised when a change would misread older ones.
+FORMAT = 1
+
+#: Says how a checkpoint is read; 2 has a checksum.
+CHECKPOINT = "ntm-checkpoint-2"
+
+
+class Checkpoint(NamedTuple):
+    """A moment of training. ``state`` is plain data; nothing in the file can execute code."""
+
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Scores of a run on fixed episodes: means over them, in all and for each condition."""
+
+    task: dict[str, Any]  # the settings of the task that were given: {} as it was trained
+    slots: int | None
+    episodes: int
+    seed: int  # of the episodes
+    sequences: int  # that the weights had seen
+    bits: float
+    floor: float
+    bit_errors: float  # wrong bits, or wrong answers, in a sequence
+    exact: float  # share of sequences without a wrong bit
+    conditions: list[dict[str, float]]
+    accuracy: float | None = None  # share of right answers, where they are asked one by one
+    steps: list[dict[str, float]] = field(default_factory=list)  # by the task's label of steps
+
+    def question(self) -> str:
+        """What was asked: two with the same question replace one another."""
+        return json.dumps([self.task, self.slots, self.episodes, self.seed], sort_keys=True)
+
+
+_EVALUATION: TypeAdapter[Evaluation] = TypeAdapter(Evaluation)
+
+
+class RunDir:
+    """The files of one run.
+
+    config.yaml, manifest.json, metrics.csv (training), eval.csv (validation), trace.npz,
+    checkpoint/last.safetensors (to resume from; previous.safetensors is the one before it),
+    checkpoint/best.safetensors (the weights that
+    did best in validation: what the run is scored and drawn with), checkpoint/snapshots/ (weights
+    along the way, where they were asked for), evaluations.json, plots/.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.manifest_file = self.path / "manifest.json"
+        self.metrics_file = self.path / "metrics.csv"
+        self.validation_file = self.path / "eval.csv"
+        self._checkpoints = self.path / "checkpoint"
+        self.last_file = self._checkpoints / "last.safetensors"
+        self.previous_file = self._checkpoints / "previous.safetensors"
+        self.best_file = self._checkpoints / "best.safetensors"
+        self.snapshots_folder = self._checkpoints / "snapshots"
+        self.trace_file = self.path / "trace.npz"
+        self.evaluations_file = self.path / "evaluations.json"
+
+    @classmethod
+    def create(cls, path: str | Path, config: Config) -> RunDir:
+        """A new run. What is there already is never overwritten."""
+        run = cls(path)
+        if run.config_file.exists():
+            raise UsageError(
+                f"{run.path} already holds a run: --resume continues it, --run DIR starts another"
+            )
+        if run.path.is_dir() and any(run._foreign()):
+            raise UsageError(f"{run.path} is not empty and holds no run: name another with --run")
+        with writing(run.path):
+            run.last_file.parent.mkdir(parents=True, exist_ok=True)
+        run.save_config(config)
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDir:
+        """A run that exists."""
+        run = cls(path)
+        if not run.config_file.is_file():
+            raise UsageError(f"{run.path}: no run here (a run's folder holds a config.yaml)")
+        return run
+
+    def _foreign(self) -> Iterator[Path]:
+        """What is not left over from a run that was killed while it was being made."""
+        for path in self.path.rglob("*"):
+            if not (path.name == ".lock" or path.suffix == TEMPORARY or path == self._checkpoints):
+                yield path
+
+    def tidy(self) -> None:
+        """Removes what was being written when a process was killed."""
+        with writing(self.path):
+            for file in self.path.rglob(f".*{TEMPORARY}"):
+                file.unlink(missing_ok=True)
+
+    def config(self) -> Config:
+        """The config that the run was started with, every setting resolved."""
+        return load_config(self.config_file)
+
+    def save_config(self, config: Config) -> None:
+        """Writes the config, every setting resolved."""
+        write_file(self.config_file, dump_config(config))
+
+    def manifest(self) -> dict[str, Any]:
+        """What produced the run, and how it ended. Empty when it is missing."""
+        try:
+            data = json.loads(self.manifest_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise NTMError(f"{self.manifest_file}: cannot be read: {error}") from None
+        if not isinstance(data, dict) or not isinstance(data.get("resumed", []), list):
+            raise NTMError(f"{self.manifest_file}: is not a run's manifest")
+        return data
+
+    def update_manifest(self, **entries: Any) -> None:
+        """Sets entries of the manifest; the others stay."""
+        data = {**self.manifest(), **entries}
+        write_file(self.manifest_file, json.dumps(data, indent=2) + "\n")
+
+    def picture(self, name: str, options: dict[str, int] | None = None) -> Path:
+        """Where a picture goes; other options give another one, so that none is overwritten."""
+        suffix = "".join(f"-{key}-{value}" for key, value in (options or {}).items())
+        return self.path / "plots" / f"{name}{suffix}.png"
+
+    @contextlib.contextmanager
+    def lock(self, refusal: str = "") -> Iterator[None]:
+        """Keeps other processes from training here; the system drops it if this one dies."""
+        try:
+            import fcntl
+        except ImportError:  # Windows has none
+            yield
+            return
+        with writing(self.path), (self.path / ".lock").open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                refusal = refusal or f"{self.path}: another process is training here"
+                raise UsageError(refusal) from None
+            yield
+
+    # Tables
+
+    def append(self, file: Path, row: dict[str, Any]) -> None:
+        """One row of metrics or of validation, written at once."""
+        with writing(file), file.open("a", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, row, lineterminator="\n")
+            if not stream.tell():
+                writer.writeheader()
+            writer.writerow(row)
+
+    def rows(self, file: Path) -> list[dict[str, float]]:
+        """The rows of a table, as numbers. A row cut off in the middle is left out."""
+        try:
+            with file.open(encoding="utf-8", newline="") as stream:
+                reader = csv.DictReader(stream)
+                if reader.fieldnames and not {"sequences", "bits"} <= set(reader.fieldnames):
+                    raise NTMError(f"{file}: is no table of a run: it has no column named bits")
+                return list(_numbers(reader))
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise NTMError(f"{file}: cannot be read: {error}") from None
+
+    def has_started(self) -> bool:
+        """Whether there is a checkpoint; a run can be killed before its first one.
+
+        A run that has got further and lost it is not started over, which would lose the rest.
+        """
+        if self.last_file.exists():
+            return True
+        if self.best_file.exists() or self.metrics_file.exists():
+            raise NTMError(
+                f"{self.last_file}: is missing, so the run cannot be resumed{self._hint()}"
+            )
+        return False
+
+    def truncate(self, sequences: int) -> None:
+        """Drops rows later than a checkpoint, which the resumed run will write again."""
+        for file in (self.metrics_file, self.validation_file):
+            if not file.exists():
+                continue
+            try:
+                text = file.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise NTMError(f"{file}: cannot be read: {error}") from None
+            header, *lines = text.splitlines(keepends=True) or [""]
+            width = header.count(",")
+            kept = [header]
+            for line in lines:
+                first = line.split(",", 1)[0]
+                whole = line.endswith("\n") and line.count(",") == width and first.isdigit()
+                if whole and int(first) <= sequences:
+                    kept.append(line)
+            if len(kept) <= len(lines):
+                write_file(file, "".join(kept))
+
+    # Evaluations
+
+    def evaluations(self) -> list[Evaluation]:
+        """What ``ntm evaluate`` found, in the order in which it was first asked."""
+        try:
+            data = json.loads(self.evaluations_file.read_text(encoding="utf-8"))
+            return [_EVALUATION.validate_python(entry) for entry in data]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            problem = str(error).splitlines()[0]
+            raise NTMError(f"{self.evaluations_file}: cannot be read: {problem}") from None
+
+    def keep_evaluation(self, found: Evaluation) -> None:
+        """Adds an evaluation; one that asked the same is replaced."""
+        entries = {entry.question(): entry for entry in [*self.evaluations(), found]}
+        data = [dataclasses.asdict(entry) for entry in entries.values()]
+        lines = ",\n".join(json.dumps(entry, allow_nan=False) for entry in data)
+        write_file(self.evaluations_file, f"[\n{lines}\n]\n")
+
+    # Checkpoints
+
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """The moment to resume from, in one file. The one before it is kept, too."""
+        if self.last_file.exists():
+            with writing(self.previous_file):
+                _link(self.last_file, self.previous_file)
+        tensors = {f"model/{name}": t for name, t in checkpoint.weights.items()}
+        tensors |= {f"optimizer/{name}": t for name, t in checkpoint.optimizer.items()}
+        self._save(self.last_file, tensors, checkpoint.state)
+
+    def save_best(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """The weights that did best in validation so far."""
+        self._save(self.best_file, {f"model/{name}": t for name, t in weights.items()}, state)
+
+    def snapshots(self) -> list[int]:
+        """After how many sequences there are snapshots, in order."""
+        files = self.snapshots_folder.glob("*.safetensors")
+        return sorted(int(file.stem) for file in files if file.stem.isdigit())
+
+    def save_snapshot(self, weights: dict[str, Tensor], sequences: int) -> None:
+        """Weights along the way."""
+        tensors = {f"model/{name}": t for name, t in weights.items()}
+        self._save(self._snapshot(sequences), tensors, {"sequences": sequences})
+
+    def load_snapshot(self, sequences: int) -> Checkpoint:
+        """The weights after so many sequences."""
+        return _load(self._snapshot(sequences))
+
+    def drop_snapshot(self, sequences: int) -> None:
+        """Removes a snapshot."""
+        with writing(self.snapshots_folder):
+            self._snapshot(sequences).unlink(missing_ok=True)
+
+    def _snapshot(self, sequences: int) -> Path:
+        return self.snapshots_folder / f"{sequences:012}.safetensors"
+
+    def _save(self, file: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        tensors = {name: t.detach().contiguous().cpu() for name, t in tensors.items()}
+        text = json.dumps(state)
+        metadata = {"format": CHECKPOINT, "state": text}
+        metadata["checksum"] = _checksum(tensors, text)
+        write_file(file, safetensors.torch.save(tensors, metadata))
+
+    def load_checkpoint(self) -> Checkpoint:
+        """The moment to resume from. If it is damaged, the error says whether the previous is."""
+        try:
+            return _load(self.last_file)
+        except NTMError as error:
+            raise NTMError(f"{error}{self._hint()}") from None
+
+    def _hint(self) -> str:
+        """How to go on from the checkpoint before the last, if it is whole."""
+        try:
+            before = _load(self.previous_file).state["progress"]["sequences"]
+        except (NTMError, KeyError, TypeError):
+            return ""
+        return (
+            f"; the checkpoint before it, of {before:,} sequences, is whole: mv "
+            f"{shlex.quote(str(self.previous_file))} {shlex.quote(str(self.last_file))} "
+            "to go on from there"
+        )
+
+    def load_best(self) -> Checkpoint:
+        """The weights that the run is scored with: the best, or before any validation the last."""
+        return _load(self.best_file if self.best_file.exists() else self.last_file)
+
+
+def _load(file: Path) -> Checkpoint:
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+    tensors: dict[str, Tensor] = {}
+    try:
+        with safe_open(file, framework="pt") as stream:
+            metadata = stream.metadata() or {}
+            if metadata.get("format") != CHECKPOINT:
+                found = metadata.get("format", "none")
+                raise NTMError(
+                    f"{file}: not a checkpoint of this program (its format is {found}, "
+                    f"should be {CHECKPOINT})"
+                )
+            text = metadata["state"]
+            state = json.loads(text)
+            for key in stream.keys():  # noqa: SIM118 - not a dictionary
+                group, _, name = key.partition("/")
+                tensors[key] = groups[group][name] = stream.get_tensor(key)
+        if metadata["checksum"] != _checksum(tensors, text):
+            raise ValueError("its checksum is that of other content")
+    except FileNotFoundError:
+        raise NTMError(f"{file}: no checkpoint here; train the run first") from None
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise NTMError(f"{file}: not a readable checkpoint, damaged or foreign: {error}") from None
+    return Checkpoint(groups["model"], groups["optimizer"], state)
+
+
+def _checksum(tensors: dict[str, Tensor], state: str) -> str:
+    """Of all that a checkpoint holds."""
+    return hashlib.sha256(safetensors.torch.save(tensors) + state.encode()).hexdigest()
+
+
+def _link(file: Path, other: Path) -> None:
+    """Gives a file a second name, at once and whole; what had that name is gone."""
+    temporary = other.with_name(f".{other.name}{TEMPORARY}")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(file, temporary)
+    except OSError:  # a file system without links
+        shutil.copyfile(file, temporary)
+    os.replace(temporary, other)
+
+
+def _numbers(reader: csv.DictReader[str]) -> Iterator[dict[str, float]]:
+    for row in reader:
+        with contextlib.suppress(TypeError, ValueError):  # cut off: a missing or a broken number
+            yield {name: float(value) for name, value in row.items()}

@@ -1,0 +1,106 @@
+"""Models from configs, and from runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from ntm.errors import NTMError, UsageError
+from ntm.kernels.dispatch import EngineError, has_torch_kernels, select
+from ntm.memory.ntm import NTMCell
+from ntm.model import Model, build_model
+from ntm.runs.folder import Checkpoint, RunDir
+from ntm.training import limits
+from ntm.training.config import Config
+from ntm.training.streams import Stream, torch_generator
+
+
+def new_model(config: Config, device: torch.device | str = "cpu") -> Model:
+    """The model of a config before training, on its engine: the same numbers on every device."""
+    generator = torch_generator(config.seed, Stream.INITIALISATION)
+    task = config.task
+    model = build_model(config.model, task.input_size, task.output_size, generator).to(device)
+    model.core.engine, _ = choose_engine(config, model)
+    if isinstance(model.core, NTMCell):
+        model.core.segment = config.train.segment
+        model.core.limit = config.train.clip.weights if config.train.clip else None
+    return model
+
+
+def choose_engine(config: Config, model: Model) -> tuple[Literal["reference", "fused"], str]:
+    """The engine that runs this model under this config, and why it is this one."""
+    weight = model.readout.weight
+    try:
+        return select(config.engine, model.core, str(weight.device), weight.dtype)
+    except EngineError as error:
+        raise UsageError(f"engine: {error}") from None
+
+
+def load_model(
+    run: RunDir,
+    device: torch.device | str = "cpu",
+    slots: int | None = None,
+    snapshot: int | None = None,
+) -> tuple[Model, Config]:
+    """The trained model of a run, and its config.
+
+    slots: gives it another memory. snapshot: takes the weights after so many sequences.
+    """
+    config = run.config()
+    if slots is not None:
+        if config.model.memory is None:
+            raise UsageError(
+                f"{run.path}: a baseline has no memory, so --slots means nothing to it"
+            )
+        if config.model.memory.first == "learned" and slots != config.model.memory.slots:
+            raise UsageError(
+                f"{run.path}: its first memory is learned, a row for each of its "
+                f"{config.model.memory.slots} slots, so --slots cannot change their number"
+            )
+        memory = dataclasses.replace(config.model.memory, slots=slots)
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, memory=memory))
+    if torch.device(device).type == "cpu":
+        limits.check(config.task, config.model, batch=1, history=False)
+    model = new_model(config, device)
+    weights = run.load_best() if snapshot is None else run.load_snapshot(snapshot)
+    load_weights(model, weights, run.path)
+    return model.eval(), config
+
+
+def load_weights(model: Model, checkpoint: Checkpoint, where: Path) -> None:
+    """Puts a checkpoint's weights into a model that must fit them."""
+    own, given = model.state_dict(), checkpoint.weights
+    problems = [f"{name} is missing" for name in own.keys() - given.keys()]
+    problems += [f"{name} has no place in this model" for name in given.keys() - own.keys()]
+    problems += [
+        f"{name} is {list(given[name].shape)}, should be {list(own[name].shape)}"
+        for name in own.keys() & given.keys()
+        if given[name].shape != own[name].shape
+    ]
+    if problems:
+        raise NTMError(
+            f"{where}: the checkpoint does not fit the run's config: {'; '.join(sorted(problems))}"
+        )
+    model.load_state_dict(given)
+
+
+def find_device(name: str, config: Config) -> torch.device:
+    """The device that ``--device`` means.
+
+    ``auto`` is the GPU where there is one, but for a machine, or a unit that torch has no kernel
+    for, on the fused engine: a step of it is many small operations, which take a GPU longer to
+    launch than the CPU to do.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {name}: should be auto, cpu or cuda")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UsageError("--device cuda: torch sees no CUDA GPU here; --device cpu runs anywhere")
+    if name == "auto" and available:
+        core = new_model(config).core
+        on_cpu = core.engine == "fused" and not has_torch_kernels(core)
+        return torch.device("cpu" if on_cpu else "cuda")
+    return torch.device("cpu" if name == "auto" else name)

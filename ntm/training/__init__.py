@@ -1,0 +1,1 @@
+"""Training: the settings, the loop, schedules, curricula, optimisers."""

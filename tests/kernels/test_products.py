@@ -1,0 +1,80 @@
+"""The kernels' matrix products, in tiles for every processor, against NumPy's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+numba = pytest.importorskip("numba")
+
+from ntm.kernels.numba import products  # noqa: E402
+from ntm.kernels.numba.products import _add_dots, _add_product, at  # noqa: E402
+
+#: Of rows, terms and columns whole tiles, several and one, and rests.
+SIZES = [
+    (1, 7, 83), (2, 1, 5), (3, 10, 16), (4, 9, 33), (5, 17, 70), (7, 34, 8), (8, 65, 41),
+    (11, 3, 100), (1, 30, 1), (6, 2, 15), (9, 18, 64), (1, 12, 47), (2, 14, 47),
+]  # fmt: skip
+
+
+@pytest.fixture(params=[products._WIDE, products._NARROW], ids=["wide", "narrow"], scope="module")
+def compiled(request: pytest.FixtureRequest) -> tuple[Callable[..., None], Callable[..., None]]:
+    """Both products for one shape of tiles, whatever processor this is.
+
+    From the intrinsics: what is built of them is compiled only once in a process.
+    """
+
+    def product(z: Any, x: Any, ldx: Any, ldk: Any, y: Any, M: Any, K: Any, J: Any) -> None:
+        one = z.dtype.type(1)
+        ldz, ldy = z.shape[1], y.shape[1]
+        _add_product(one, at(z, 0), ldz, at(x, 0), ldx, ldk, at(y, 0), ldy, M, K, J)
+
+    def dots(z: Any, x: Any, y: Any, M: Any, K: Any, J: Any) -> None:
+        one = z.dtype.type(1)
+        _add_dots(one, at(z, 0), z.shape[1], at(x, 0), x.shape[1], at(y, 0), y.shape[1], M, K, J)
+
+    both: tuple[Any, Any] = numba.njit(product), numba.njit(dots)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "_shape", lambda _: request.param)
+        for dtype in (np.float32, np.float64):
+            m = np.zeros((1, 1), dtype)
+            both[0](m, m, 1, 1, m, 1, 1, 1)
+            both[1](m, m, m, 1, 1, 1)
+    for each in both:  # or the patch has had no effect
+        code = "".join(each.inspect_llvm().values())
+        assert f"<{request.param.bytes // 4} x float>" in code
+    return both
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("M", "K", "J"), SIZES)
+def test_products_are_numpys_and_touch_nothing_else(
+    compiled: tuple[Callable[..., None], Callable[..., None]], M: int, K: int, J: int, dtype: Any
+) -> None:
+    product, dots = compiled
+    rng = np.random.default_rng(M * K * J)
+
+    def wider(rows: int, columns: int) -> Any:
+        """Rows that are part of longer ones: distances differ from lengths."""
+        return rng.standard_normal((rows + 1, columns + 3)).astype(dtype)
+
+    tolerance = 1e-4 if dtype == np.float32 else 1e-12
+    for case in ("plain", "transposed", "dots"):
+        z, y = wider(M, J), wider(J, K) if case == "dots" else wider(K, J)
+        x = wider(K, M) if case == "transposed" else wider(M, K)
+        expected = z.copy()
+        if case == "plain":
+            expected[:M, :J] += x[:M, :K] @ y[:K, :J]
+            product(z, x, x.shape[1], 1, y, M, K, J)
+        elif case == "transposed":
+            expected[:M, :J] += x[:K, :M].T @ y[:K, :J]
+            product(z, x, 1, x.shape[1], y, M, K, J)
+        else:
+            expected[:M, :J] += x[:M, :K] @ y[:J, :K].T
+            dots(z, x, y, M, K, J)
+        np.testing.assert_allclose(z, expected, rtol=0, atol=tolerance)
+        np.testing.assert_array_equal(z[M:], expected[M:])
+        np.testing.assert_array_equal(z[:M, J:], expected[:M, J:])
