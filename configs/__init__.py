@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent
 
 
 def shipped_configs() -> list[str]:
-    """Their names, which ``ntm.training.config.find_config`` takes."""
+    """Their names, which ``ntm.training.load.find_config`` takes."""
     return [name for name in _names() if not name.startswith("compare/")]
 
 

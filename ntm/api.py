@@ -55,7 +55,7 @@ class NTM(Model):
         read_heads: int = 1,
         write_heads: int = 1,
         shift_range: int = 1,
-        first: Literal["constant", "learned"] = "constant",
+        initial: Literal["constant", "learned"] = "constant",
         read: Literal["after", "before"] = "after",
         shared: bool = False,
         shift_bias: float = 0.0,
@@ -64,8 +64,8 @@ class NTM(Model):
     ) -> None:
         memory = MemoryConfig(
             slots=slots, width=width, read_heads=read_heads, write_heads=write_heads,
-            shift_range=shift_range, first=first, read=read, shared=shared, shift_bias=shift_bias,
-            erase_bias=erase_bias,
+            shift_range=shift_range, initial=initial, read=read, shared=shared,
+            shift_bias=shift_bias, erase_bias=erase_bias,
         )  # fmt: skip
         if isinstance(controller, str):
             controller = configure(controller, size=hidden_size, layers=layers)

@@ -104,8 +104,8 @@ def train(
     from ntm.runs.folder import RunDir
     from ntm.runs.models import find_device
     from ntm.runs.start import continue_run, peak_memory_mib, start_run
-    from ntm.training.config import load_config, usual_folder
     from ntm.training.limits import cap_memory
+    from ntm.training.load import load_config, usual_folder
     from ntm.training.loop import train as train_run
     from ntm.views.console import TrainingConsole
 
@@ -267,8 +267,8 @@ def evaluate(
     from ntm.runs.folder import Evaluation, RunDir
     from ntm.runs.models import find_device, load_model
     from ntm.runs.start import settings_of_test
-    from ntm.training.config import as_tested, task_settings
     from ntm.training.limits import cap_memory
+    from ntm.training.task_settings import as_tested, task_settings
 
     use_threads(threads)
     directory = RunDir.open(run)
@@ -346,9 +346,9 @@ def plot(
     from ntm.runs.folder import RunDir
     from ntm.runs.models import load_model
     from ntm.training import limits
-    from ntm.training.config import as_tested, task_settings
     from ntm.training.episodes import draw
     from ntm.training.streams import Stream, numpy_generator
+    from ntm.training.task_settings import as_tested, task_settings
     from ntm.views import animation, explorer, plots
     from ntm.views.comparison import accuracy, curve_of
 
@@ -533,7 +533,7 @@ def bench(
     from ntm.analysis import bench as measure
     from ntm.kernels.dispatch import use_threads
     from ntm.runs.models import find_device
-    from ntm.training.config import load_config
+    from ntm.training.load import load_config
 
     use_threads(threads)
     chosen = find_device(device, load_config("copy/ntm-lstm"))
@@ -606,7 +606,7 @@ def _print_scores(scores: Scores, title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    columns = ("episodes", "bits", "floor", "bit_errors", "exact")
+    columns = ("episodes", "bits", "floor", "bit_errors", "sequence_accuracy")
     typer.echo(title)
     table = Table("condition", *columns)
     for column in table.columns[1:]:

@@ -20,18 +20,20 @@ from ntm.whole_input import Bidirectional, EncoderDecoder, WholeInput
 class ModelConfig:
     """A controller and its memory; without memory, the controller alone: a baseline.
 
-    form: ``causal`` answers as it goes. The others read the whole input first
+    direction: ``causal`` answers as it goes. The others read the whole input first
         (:mod:`ntm.whole_input`), with two controllers; they are baselines.
     """
 
     controller: AnyController
     memory: MemoryConfig | None = None
-    form: Literal["causal", "bidirectional", "encoder_decoder"] = "causal"
+    direction: Literal["causal", "bidirectional", "encoder_decoder"] = "causal"
 
     @model_validator(mode="after")
     def _a_machine_is_causal(self) -> ModelConfig:
-        if self.memory is not None and self.form != "causal":
-            raise ValueError(f"form: {self.form} is for baselines, so memory should be null")
+        if self.memory is not None and self.direction != "causal":
+            raise ValueError(
+                f"direction: {self.direction} is for baselines, so memory should be null"
+            )
         return self
 
 
@@ -80,9 +82,9 @@ def build_model(
     if config.memory is not None:
         reads = config.memory.read_heads * config.memory.width
         core = NTMCell(controller(input_size + reads), config.memory, generator)
-    elif config.form == "bidirectional":
+    elif config.direction == "bidirectional":
         core = Bidirectional(controller(input_size), controller(input_size))
-    elif config.form == "encoder_decoder":
+    elif config.direction == "encoder_decoder":
         core = EncoderDecoder(controller(input_size), controller(input_size))
     else:
         core = controller(input_size)

@@ -22,8 +22,10 @@ from ntm.analysis.trace import Array, Trace, record
 from ntm.errors import NTMError, UsageError
 from ntm.runs.folder import RunDir
 from ntm.runs.models import load_model, new_model
-from ntm.training.config import Config, load_config, with_settings
+from ntm.training.load import load_config
+from ntm.training.schema import Config
 from ntm.training.streams import Stream, numpy_generator
+from ntm.training.task_settings import with_settings
 from ntm.views import figures, paper
 from ntm.views.comparison import Curve
 from ntm.views.report import markdown
@@ -42,14 +44,15 @@ QUICK: dict[str, tuple[list[str], int]] = {
     "copy": (["task.length=[1,10]", "validation.task={length: 10}"], 64_000),
     "repeat_copy": (
         ["task.length=[1,4]", "task.repeats=[1,4]", "task.width=4",
-         "validation.task={length: 4, repeats: 4}", "train.schedule.over=10000"], 64_000,
+         "validation.task={length: 4, repeats: 4}", "train.schedule.decay_sequences=10000"], 64_000,
     ),
     "associative_recall": (
         ["task.items=[2,3]", "task.width=4", "task.item_length=2", "validation.task={items: 3}",
-         "train.batch=4", "train.schedule.over=20000", "train.sequences=160000"], 64_000,
+         "train.batch=4", "train.schedule.decay_sequences=20000", "train.sequences=160000"], 64_000,
     ),
     "ngram": (
-        ["task.order=4", "task.length=100", "train.schedule.over=16000", "train.sequences=40000"],
+        ["task.order=4", "task.length=100", "train.schedule.decay_sequences=16000",
+         "train.sequences=40000"],
         32_000,
     ),
     "priority_sort": (
@@ -98,7 +101,7 @@ class Wanted(NamedTuple):
         """Whether a run is of this model on this task, however it was trained."""
         config = result.config
         controller, memory = config.model.controller, config.model.memory
-        if config.model.form != "causal":  # it has an advantage that the paper's did not have
+        if config.model.direction != "causal":  # it has an advantage that the paper's did not have
             return False
         tasks = [self.config.task.held_out("test")]
         if not self.quick:  # the paper's repeat copy has vectors of 6 bits, ours of 8
@@ -172,7 +175,7 @@ def _learning(top: tuple[float, float], title: str, task: Task, found: Found) ->
 
 def _other_cost(config: Config) -> bool:
     """Whether training costs what the task does not: it begins easier, or has hard cases."""
-    return config.train.curriculum is not None or getattr(config.task, "hard", 0) > 0
+    return config.train.curriculum is not None or getattr(config.task, "hard_fraction", 0) > 0
 
 
 def _training(result: Result) -> Curve:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ntm.training.config import load_config
+from ntm.training.load import load_config
 from ntm.views.comparison import Curve, Point, generalisation, learning_curves
 from ntm.views.plots import save
 

@@ -22,8 +22,8 @@ from ntm.views.report import number, ylabel
 
 RESULTS = Path(__file__).parent / "results" / "compare"
 COLUMNS = (
-    "model", "parameters", "state", "solved", "sequences", "bits", "least-most", "exact",
-    "us a sequence",
+    "model", "parameters", "state", "solved", "sequences", "bits", "least-most",
+    "sequence_accuracy", "us a sequence",
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def row(g: Group) -> list[str]:
     first, bits = g.results[0].manifest, g.final_bits
     taken = [effort(r) for r in g.results if r.solved]
     cost = [1e6 * r.validation[-1]["seconds"] / r.validation[-1]["sequences"] for r in g.results]
-    exact = float(np.median([r.best["exact"] for r in g.results]))
+    exact = float(np.median([r.best["sequence_accuracy"] for r in g.results]))
     return [
         g.name.rsplit(" [", 1)[0],
         f"{first['parameters']:,}",
@@ -58,7 +58,9 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     with (RESULTS / f"{name}.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["model", "seed", "sequences", "seconds", "solved after", "bits", "exact"])
+        writer.writerow(
+            ["model", "seed", "sequences", "seconds", "solved after", "bits", "sequence_accuracy"]
+        )
         for g in groups:
             for r in sorted(g.results, key=lambda r: r.config.seed):
                 last = r.validation[-1]

@@ -18,8 +18,8 @@ import torch
 
 from ntm.runs.folder import RunDir
 from ntm.runs.models import load_model
-from ntm.training.config import as_tested
 from ntm.training.streams import Stream, numpy_generator
+from ntm.training.task_settings import as_tested
 from tasks.priority_sort import PrioritySort
 
 LISTS = 3000

@@ -26,7 +26,8 @@ import yaml
 from ntm.analysis.results import read_results
 from ntm.files import write_file
 from ntm.runs.folder import Evaluation, RunDir
-from ntm.training.config import load_config, task_settings
+from ntm.training.load import load_config
+from ntm.training.task_settings import task_settings
 
 ROOT = Path(__file__).parents[1]
 NTM = ["-m", "ntm.cli"]
@@ -85,7 +86,7 @@ def one(
     results = {}
     memory = run.config().model.memory
     for label, test in study["tests"].items():
-        if "slots" in test and memory and memory.first == "learned":
+        if "slots" in test and memory and memory.initial == "learned":
             continue  # it has the slots that it has
         if known(run, test) is None:
             can_grow = "slots" in test and memory is not None
@@ -104,7 +105,7 @@ def one(
             row |= {f"{name}{end}": f"{at[name]:.0f}" for name in ("sequences", "seconds")}
     for label, result in results.items():
         row[f"{label}: bits"] = f"{result.bits - result.floor:.4f}"
-        row[f"{label}: exact"] = f"{result.exact:.3f}"
+        row[f"{label}: sequence accuracy"] = f"{result.sequence_accuracy:.3f}"
     curve = [
         {**place, "sequences": f"{at['sequences']:.0f}", "bits": f"{bits:.4g}"}
         for at, bits in zip(trained.validation, trained.curve, strict=True)
@@ -146,10 +147,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         low, middle, high = (f"{f(values):,.{digits}f}" for f in (min, statistics.median, max))
         return f"{middle} ({low}-{high})"
 
-    ends = dict.fromkeys(key for row in rows for key in row if key.endswith(": exact"))
-    tests = [key.removesuffix(": exact") for key in ends]
+    ends = dict.fromkeys(key for row in rows for key in row if key.endswith(": sequence accuracy"))
+    tests = [key.removesuffix(": sequence accuracy") for key in ends]
     heads = ["variant", "solved", "sequences", "seconds", "seconds in all"]
-    heads += [f"{what} at {test}" for test in tests for what in ("bits", "exact")]
+    heads += [f"{what} at {test}" for test in tests for what in ("bits", "sequence_accuracy")]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for variant in dict.fromkeys(row["variant"] for row in rows):
         mine = [row for row in rows if row["variant"] == variant]
@@ -161,7 +162,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         ]
         for test in tests:
             done = [row for row in mine if row.get(f"{test}: bits")]
-            exact = [float(row[f"{test}: exact"]) for row in done]
+            exact = [float(row[f"{test}: sequence accuracy"]) for row in done]
             bits = [float(row[f"{test}: bits"]) for row in done]
             cells.append(spread(bits, 3) if bits else "-")
             cells.append(f"{sum(share == 1 for share in exact)} of {len(done)}")

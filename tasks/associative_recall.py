@@ -30,9 +30,9 @@ class AssociativeRecall(Task):
     items: items in a list, two at least. The query is any but the last. The items of a list are
         distinct, so that a query has one answer.
     mixed: as in :class:`tasks.copy.Copy`.
-    hard: in training, the share of items that are like an earlier one of their list but for a few
-        bits. By chance hardly any are, and then few of the bits are enough to tell items apart.
-        Without effect where most of the items that exist are listed.
+    hard_fraction: in training, the fraction of items that differ in a few bits only from an earlier
+        one of their list. By chance hardly any do, and then few of the bits are enough to tell
+        items apart. Without effect where most of the items that exist are listed.
     """
 
     kind: Literal["associative_recall"] = "associative_recall"
@@ -40,7 +40,7 @@ class AssociativeRecall(Task):
     item_length: int = Field(default=3, ge=1)
     items: Range = (2, 6)
     mixed: bool = True
-    hard: Share = 0.0
+    hard_fraction: Share = 0.0
 
     @model_validator(mode="after")
     def _possible(self) -> AssociativeRecall:
@@ -73,7 +73,7 @@ class AssociativeRecall(Task):
         return True
 
     def held_out(self, part: HeldOut) -> AssociativeRecall:
-        return replace(self, hard=0.0)
+        return replace(self, hard_fraction=0.0)
 
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         items = draw(rng, self.items, batch, self.mixed)  # [B]
@@ -114,7 +114,7 @@ class AssociativeRecall(Task):
             shape = (batch, items, self.item_length, self.width)
             return drawn.astype(np.float32).reshape(shape)
         contents = random_bits(rng, batch, items, self.item_length, self.width)
-        if self.hard:
+        if self.hard_fraction:
             self._make_alike(rng, contents)
         while True:
             packed = np.packbits(contents.reshape(batch, items, -1).astype(bool), axis=-1)
@@ -134,5 +134,5 @@ class AssociativeRecall(Task):
         for k in range(1, items):
             earlier = contents[np.arange(batch), rng.integers(0, k, size=batch)]
             alike = np.abs(earlier - (rng.random(earlier.shape) < 1 / 6))
-            hard = rng.random(batch) < self.hard
+            hard = rng.random(batch) < self.hard_fraction
             contents[hard, k] = alike[hard]

@@ -42,15 +42,15 @@ class Copy(Task):
     mixed: every sequence of a batch has a length of its own, padded at the end and masked;
         otherwise a batch shares one. Mixed is the default because a batch of any size is then
         drawn from the same distribution as single sequences are.
-    hard: in training, the share of vectors that are nearly empty. They look like the steps in which
-        nothing is put in, and by chance are too few to be learned well.
+    hard_fraction: in training, the fraction of vectors that are nearly empty. They look like the
+        steps without input, and by chance they are too rare to be learned well.
     """
 
     kind: Literal["copy"] = "copy"
     width: int = Field(default=8, ge=1)
     length: Range = (1, 20)
     mixed: bool = True
-    hard: Share = 0.0
+    hard_fraction: Share = 0.0
 
     @property
     def input_size(self) -> int:
@@ -69,7 +69,7 @@ class Copy(Task):
         return True
 
     def held_out(self, part: HeldOut) -> Copy:
-        return replace(self, hard=0.0)
+        return replace(self, hard_fraction=0.0)
 
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         length = draw(rng, self.length, batch, self.mixed)  # [B]
@@ -77,7 +77,7 @@ class Copy(Task):
         t, b = np.arange(longest)[:, None], np.arange(batch)
         present = t < length  # [L, B]
         vectors = random_bits(rng, longest, batch, self.width)
-        vectors = nearly_empty(rng, vectors, self.hard) * present[..., None]
+        vectors = nearly_empty(rng, vectors, self.hard_fraction) * present[..., None]
 
         inputs = np.zeros((2 * longest + 1, batch, self.input_size), np.float32)
         inputs[:longest, :, : self.width] = vectors

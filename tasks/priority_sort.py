@@ -47,8 +47,8 @@ class PrioritySort(Task):
     items: vectors shown, each with a priority uniform in [-1, 1].
     sorted: how many of them are to be said, from the highest priority down; all, if they are fewer.
     mixed: as in :class:`tasks.copy.Copy`.
-    hard: in training, the share of vectors that are nearly empty, and of priorities that are nearly
-        the same as an earlier one of their list (``NEAR``).
+    hard_fraction: in training, the fraction of vectors that are nearly empty, and of priorities
+        that are nearly the same as an earlier one of their list (``NEAR``).
     """
 
     kind: Literal["priority_sort"] = "priority_sort"
@@ -56,7 +56,7 @@ class PrioritySort(Task):
     items: Range = (20, 20)
     sorted: int = Field(default=16, ge=1)
     mixed: bool = True
-    hard: Share = 0.0
+    hard_fraction: Share = 0.0
 
     @model_validator(mode="after")
     def _possible(self) -> PrioritySort:
@@ -81,7 +81,7 @@ class PrioritySort(Task):
         return True
 
     def held_out(self, part: HeldOut) -> PrioritySort:
-        return replace(self, mixed=True, hard=0.0)
+        return replace(self, mixed=True, hard_fraction=0.0)
 
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         items = draw(rng, self.items, batch, self.mixed)  # [B]
@@ -89,7 +89,10 @@ class PrioritySort(Task):
         said = np.minimum(items, self.sorted)  # [B]
         A = said.max()
         present = np.arange(K)[:, None] < items  # [K, B]
-        vectors = nearly_empty(rng, random_bits(rng, K, batch, W), self.hard) * present[..., None]
+        vectors = (
+            nearly_empty(rng, random_bits(rng, K, batch, W), self.hard_fraction)
+            * present[..., None]
+        )
         priority = self._priorities(rng, K, batch)
         rank = np.where(present, -priority, np.inf)  # what is not there comes last
         order = np.argsort(rank, axis=0, kind="stable")[:A]  # [A, B]
@@ -111,8 +114,8 @@ class PrioritySort(Task):
     def _priorities(self, rng: np.random.Generator, items: int, batch: int) -> np.ndarray:
         """[K, B] uniform in [-1, 1]; the hard ones lie close to an earlier one of their list."""
         priority = rng.uniform(-1, 1, size=(items, batch)).astype(np.float32)
-        if self.hard:
-            hard = rng.random((items, batch)) < self.hard
+        if self.hard_fraction:
+            hard = rng.random((items, batch)) < self.hard_fraction
             least, most = NEAR
             away = least * (most / least) ** rng.random((items, batch))
             away = (away * rng.choice([-1, 1], size=(items, batch))).astype(np.float32)

@@ -46,7 +46,7 @@ class RepeatCopy(Task):
     count: ``scalar``, the paper's: one step with the normalised count. A number that was never
         given in training is then a value that the machine has never seen. ``unary``: a 1 on that
         channel in as many steps as there are repeats; any count is then made of steps that it has.
-    mixed, hard: as in :class:`tasks.copy.Copy`.
+    mixed, hard_fraction: as in :class:`tasks.copy.Copy`.
     """
 
     kind: Literal["repeat_copy"] = "repeat_copy"
@@ -56,7 +56,7 @@ class RepeatCopy(Task):
     count_range: Range | None = None
     count: Literal["scalar", "unary"] = "scalar"
     mixed: bool = True
-    hard: Share = 0.0
+    hard_fraction: Share = 0.0
 
     def __post_init__(self) -> None:
         if self.count_range is None:
@@ -88,7 +88,7 @@ class RepeatCopy(Task):
         return True
 
     def held_out(self, part: HeldOut) -> RepeatCopy:
-        return replace(self, hard=0.0)
+        return replace(self, hard_fraction=0.0)
 
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         length = draw(rng, self.length, batch, self.mixed)  # [B]
@@ -96,7 +96,7 @@ class RepeatCopy(Task):
         longest = length.max()
         t, b = np.arange(longest)[:, None], np.arange(batch)
         vectors = random_bits(rng, longest, batch, self.width)
-        vectors = nearly_empty(rng, vectors, self.hard) * (t < length)[..., None]
+        vectors = nearly_empty(rng, vectors, self.hard_fraction) * (t < length)[..., None]
 
         unary = self.count == "unary"
         answer = length + 1 + (repeats if unary else 1)  # [B] the step where it starts

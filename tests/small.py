@@ -9,7 +9,8 @@ import torch
 
 from ntm.runs.folder import RunDir
 from ntm.runs.start import start_run
-from ntm.training.config import Config, parse_config
+from ntm.training.load import parse_config
+from ntm.training.schema import Config
 
 SMALL: dict[str, Any] = {
     "task": {"kind": "copy", "width": 3, "length": [1, 4]},

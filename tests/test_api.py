@@ -33,10 +33,10 @@ def test_it_goes_on_where_it_stopped() -> None:
 
 def test_it_has_the_habits_of_a_module() -> None:
     torch.manual_seed(2)
-    machine = ntm.NTM(3, 2, hidden_size=6, slots=7, width=4, first="learned")
+    machine = ntm.NTM(3, 2, hidden_size=6, slots=7, width=4, initial="learned")
     torch.manual_seed(2)
-    again = ntm.NTM(3, 2, hidden_size=6, slots=7, width=4, first="learned")
-    other = ntm.NTM(3, 2, hidden_size=6, slots=7, width=4, first="learned")
+    again = ntm.NTM(3, 2, hidden_size=6, slots=7, width=4, initial="learned")
+    other = ntm.NTM(3, 2, hidden_size=6, slots=7, width=4, initial="learned")
     x = torch.randn(5, 1, 3)
     assert torch.equal(machine(x)[0], again(x)[0])  # torch.manual_seed decides
     assert not torch.equal(machine(x)[0], other(x)[0])

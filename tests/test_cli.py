@@ -278,7 +278,7 @@ def test_json_is_one_object_and_nothing_else(ntm: Terminal) -> None:
     )
     data = json.loads(scored.out)
     assert set(data) == {
-        "episodes", "bits", "floor", "bit_errors", "exact", "slots", "conditions"
+        "episodes", "bits", "floor", "bit_errors", "sequence_accuracy", "slots", "conditions"
     }  # fmt: skip
     assert data["episodes"] == 7
     assert data["slots"] == 20
@@ -372,8 +372,8 @@ def test_what_evaluation_finds_is_kept_once_for_each_question(ntm: Terminal) -> 
     ntm(*longer)  # again
     kept, other = RunDir.open(RUN).evaluations()
     assert (kept.task, kept.slots, kept.episodes, kept.seed) == ({"length": 5}, 20, 7, 0)
-    assert (kept.bits, kept.exact, kept.conditions) == tuple(
-        found[name] for name in ("bits", "exact", "conditions")
+    assert (kept.bits, kept.sequence_accuracy, kept.conditions) == tuple(
+        found[name] for name in ("bits", "sequence_accuracy", "conditions")
     )
     assert kept.sequences == RunDir.open(RUN).load_best().state["sequences"]
     assert (other.task, other.slots, other.episodes) == ({}, 9, 6)

@@ -53,7 +53,7 @@ def test_the_example_trains_in_the_machine_alone_and_stacked(copy: Path) -> None
     run(copy, *train)
     alone = ["--set", "model.memory=null", "--set", "train.clip={value: 10}"]
     run(copy, *train, *alone, "--set", "model.controller.layers=2", "--run", "alone")
-    run(copy, *train, *alone, "--set", "model.form=bidirectional", "--run", "both")
+    run(copy, *train, *alone, "--set", "model.direction=bidirectional", "--run", "both")
     assert "mgu" in run(copy, "-m", "ntm.cli", "list").splitlines()[1]
     assert (copy / "alone" / "eval.csv").read_text().count("\n") == 2
 

@@ -26,7 +26,7 @@ from ntm.analysis.trace import Trace
 from ntm.errors import NTMError, UsageError
 from ntm.memory.ntm import MemoryConfig
 from ntm.runs.folder import Checkpoint, RunDir
-from ntm.training.config import expand, load_config, parse_config, to_dict
+from ntm.training.load import expand, load_config, parse_config, to_dict
 from tests.tasks import grammar
 from tests.views.test_plots import trace_of
 

@@ -11,7 +11,7 @@ from ntm.analysis.results import Result, find_runs, read_results
 from ntm.errors import UsageError
 from ntm.reproduce import FIGURES, TABLES, Wanted, choose, draw, names, needs, table
 from ntm.runs.start import start_run
-from ntm.training.config import load_config
+from ntm.training.load import load_config
 from ntm.training.loop import train
 from ntm.views import paper
 from tests.small import Watch
@@ -108,7 +108,7 @@ def test_the_config_with_most_seeds_is_chosen(tmp_path: Path) -> None:
     lstm = Wanted("copy", paper.LSTM, quick=True)
     assert choose(lstm, found) is None
     # One that reads both ways is not the paper's LSTM.
-    make(tmp_path / "both", lstm, "model.form=bidirectional", "model.controller.layers=1")
+    make(tmp_path / "both", lstm, "model.direction=bidirectional", "model.controller.layers=1")
     assert choose(lstm, read_results(find_runs([tmp_path]))[0]) is None
     # Nor can a curve be drawn of no rows.
     make(tmp_path / "short", lstm, "train.report_every=100")

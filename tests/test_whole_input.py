@@ -17,7 +17,7 @@ from ntm.errors import UsageError
 from ntm.memory.ntm import MemoryConfig
 from ntm.model import Model, ModelConfig, build_model
 from ntm.runs.models import new_model
-from ntm.training.config import load_config
+from ntm.training.load import load_config
 from ntm.whole_input import Bidirectional, EncoderDecoder
 from tasks.copy import Copy
 from tasks.ngram import NGram
@@ -29,8 +29,8 @@ BEGIN = [3, 5, 3, 1, 8, 9, 0]  # of each sequence; the last but one has no answe
 B = len(BEGIN)
 
 
-def build(form: Any, kind: str = "lstm", engine: Any = "reference", **settings: Any) -> Model:
-    config = ModelConfig(controller=configure(kind, size=6, **settings), form=form)
+def build(direction: Any, kind: str = "lstm", engine: Any = "reference", **settings: Any) -> Model:
+    config = ModelConfig(controller=configure(kind, size=6, **settings), direction=direction)
     model = build_model(config, INPUTS, OUT, torch.Generator().manual_seed(1)).double()
     g = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -91,10 +91,10 @@ def test_encoder_decoder(kind: str, engine: str) -> None:
             torch.testing.assert_close(part[b], one[0], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("form", ["bidirectional", "encoder_decoder"])
+@pytest.mark.parametrize("direction", ["bidirectional", "encoder_decoder"])
 @pytest.mark.parametrize("kind", ["lstm", "peephole_lstm", "gru"])
-def test_every_parameter_gets_a_gradient(form: str, kind: str) -> None:
-    model = build(form, kind, "fused" if kind == "peephole_lstm" else "reference")
+def test_every_parameter_gets_a_gradient(direction: str, kind: str) -> None:
+    model = build(direction, kind, "fused" if kind == "peephole_lstm" else "reference")
     begin = torch.tensor(BEGIN)
     logits, _ = model(inputs(), begin=begin)
     answers = torch.arange(T)[:, None] >= begin
@@ -104,11 +104,11 @@ def test_every_parameter_gets_a_gradient(form: str, kind: str) -> None:
         assert (p.grad != 0).all(), name
 
 
-@pytest.mark.parametrize("form", ["bidirectional", "encoder_decoder"])
-def test_the_answer_depends_on_no_other_sequence_and_on_no_padding(form: str) -> None:
+@pytest.mark.parametrize("direction", ["bidirectional", "encoder_decoder"])
+def test_the_answer_depends_on_no_other_sequence_and_on_no_padding(direction: str) -> None:
     """Episodes of mixed lengths are padded behind: that must not reach a reader from behind."""
     task = Copy(width=INPUTS - 1, length=(1, 8))
-    config = ModelConfig(controller=configure("gru", size=6), form=form)  # type: ignore[arg-type]
+    config = ModelConfig(controller=configure("gru", size=6), direction=direction)  # type: ignore[arg-type]
     model = build_model(config, INPUTS, 3, torch.Generator().manual_seed(1)).double()
     episode = task.sample(np.random.default_rng(4), 5)
     together, _ = model(episode.inputs.double(), begin=episode.begin)
@@ -144,20 +144,24 @@ def test_n_grams_are_answered_as_they_come() -> None:
 
 def test_a_machine_answers_as_it_goes() -> None:
     with pytest.raises(ValidationError, match="memory should be null"):
-        ModelConfig(controller=configure("gru"), memory=MemoryConfig(slots=9), form="bidirectional")
+        ModelConfig(
+            controller=configure("gru"), memory=MemoryConfig(slots=9), direction="bidirectional"
+        )
 
 
 def test_a_config_says_why_not(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"model\.form: encoder_decoder reads the whole input"):
-        load_config("ngram/lstm", ["model.form=encoder_decoder"])
-    with pytest.raises(UsageError, match=r"model\.form: bidirectional is for baselines"):
-        load_config("copy/ntm-lstm", ["model.form=bidirectional"])
+    with pytest.raises(
+        UsageError, match=r"model\.direction: encoder_decoder reads the whole input"
+    ):
+        load_config("ngram/lstm", ["model.direction=encoder_decoder"])
+    with pytest.raises(UsageError, match=r"model\.direction: bidirectional is for baselines"):
+        load_config("copy/ntm-lstm", ["model.direction=bidirectional"])
 
 
-@pytest.mark.parametrize("form", ["bidirectional", "encoder_decoder"])
+@pytest.mark.parametrize("direction", ["bidirectional", "encoder_decoder"])
 @pytest.mark.parametrize("kind", sorted(CONTROLLERS))
-def test_every_unit_takes_every_form(form: str, kind: str) -> None:
-    settings = [f"model.form={form}", f"model.controller={{kind: {kind}, size: 7}}"]
+def test_every_unit_takes_every_form(direction: str, kind: str) -> None:
+    settings = [f"model.direction={direction}", f"model.controller={{kind: {kind}, size: 7}}"]
     config = load_config("copy/lstm", [*settings, "task.length=[1, 4]"])
     model = new_model(config)
     scores = evaluate(model, config.task, 11).summary()

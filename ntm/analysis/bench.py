@@ -14,10 +14,12 @@ import torch
 
 from ntm.kernels.dispatch import threads, use_threads
 from ntm.runs.models import new_model
-from ntm.training.config import Config, load_config, with_settings
-from ntm.training.loop import build_optimizer, clip, differentiation, uses_fused
+from ntm.training.load import load_config
 from ntm.training.optim import flatten
+from ntm.training.schema import Config
+from ntm.training.step import build_optimizer, clip, differentiation, uses_fused
 from ntm.training.streams import Stream, numpy_generator
+from ntm.training.task_settings import with_settings
 from tasks import Episode
 
 

@@ -60,13 +60,19 @@ class Scores:
         if self.answers is not None:  # where nothing was asked there is nothing to be right about
             which = which & (self.answers > 0)
         if not which.any():
-            return {"episodes": 0, "bits": 0.0, "floor": 0.0, "bit_errors": 0.0, "exact": 0.0}
+            return {
+                "episodes": 0,
+                "bits": 0.0,
+                "floor": 0.0,
+                "bit_errors": 0.0,
+                "sequence_accuracy": 0.0,
+            }
         return {
             "episodes": int(which.sum()),
             "bits": self.bits[which].mean().item(),
             "floor": self.floor[which].mean().item(),
             "bit_errors": self.bit_errors[which].mean().item(),
-            "exact": (self.bit_errors[which] == 0).double().mean().item(),
+            "sequence_accuracy": (self.bit_errors[which] == 0).double().mean().item(),
         }
 
 

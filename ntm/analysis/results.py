@@ -18,9 +18,11 @@ from ntm.errors import NTMError, UsageError
 from ntm.runs.folder import Evaluation, RunDir
 from ntm.runs.models import load_model
 from ntm.runs.start import flat
-from ntm.training.config import Config, to_dict, with_settings
 from ntm.training.episodes import draw
+from ntm.training.load import to_dict
+from ntm.training.schema import Config
 from ntm.training.streams import Stream, numpy_generator
+from ntm.training.task_settings import with_settings
 
 #: Resamples of a bootstrap, and its seed: the same report every time.
 RESAMPLES, SEED = 2000, 2014
@@ -147,7 +149,7 @@ def _read(run: RunDir) -> Result:
     if status not in ("solved", "budget", "failed"):
         raise NTMError(f"has not ended: its status is {status}")
     validation = run.rows(run.validation_file)
-    needed = {"sequences", "seconds", "bits", "floor", "exact"}
+    needed = {"sequences", "seconds", "bits", "floor", "sequence_accuracy"}
     if not validation or not needed <= set(validation[0]):
         raise NTMError(f"{run.validation_file}: holds no whole row of validation")
     if not all(math.isfinite(value) for row in validation for value in row.values()):
@@ -257,7 +259,7 @@ def model_name(config: Config) -> str:
     if config.train.optimizer.kind == "ridge":
         name += ", ridge regression"
     if memory is None:
-        form = config.model.form.replace("_", "-")
+        form = config.model.direction.replace("_", "-")
         return name if form == "causal" else f"{form} {name}"
     if memory.shared:
         name += f", {memory.read_heads} shared head" + "s" * (memory.read_heads > 1)

@@ -19,9 +19,9 @@ from ntm.memory.access import INITIAL_MEMORY, read, write
 class MemoryConfig:
     """``slots`` x ``width`` of memory; heads that shift by up to ``shift_range`` slots a step.
 
-    first: what every episode finds in the memory. ``constant``, 1e-6 everywhere: then no parameter
-        depends on the number of slots, and a trained machine runs with any. ``learned``, as in the
-        paper: rows of its own for every slot, by which content can find it before it was written.
+    initial: the memory that every episode starts with. ``constant`` is 1e-6 everywhere: no
+        parameter depends on the number of slots, so a trained model runs with any. ``learned``, as
+        in the paper, gives every slot a row of its own, by which content finds it before any write.
     read: what the read heads see of a step, the memory ``after`` its write, M_t, as in the paper's
         notation, or ``before`` it, M_{t-1}.
     shared: every head reads and writes, ``read_heads`` = ``write_heads`` of them, at one weighting.
@@ -37,7 +37,7 @@ class MemoryConfig:
     read_heads: int = Field(default=1, ge=1)
     write_heads: int = Field(default=1, ge=1)
     shift_range: int = Field(default=1, ge=0)
-    first: Literal["constant", "learned"] = "constant"
+    initial: Literal["constant", "learned"] = "constant"
     read: Literal["after", "before"] = "after"
     shared: bool = False
     shift_bias: float = Field(default=0.0, ge=0, le=100)
@@ -128,7 +128,7 @@ class NTMCell(Core):
         self.r0 = nn.Parameter(torch.zeros(R, W))
         #: The learned first memory [N, W], or None.
         self.M0: nn.Parameter | None = None
-        if memory.first == "learned":
+        if memory.initial == "learned":
             first = torch.empty(self.slots, W).uniform_(-0.5, 0.5, generator=generator)
             self.M0 = nn.Parameter(first)
         #: Steps between the states that training keeps; None keeps them all (fused engine).

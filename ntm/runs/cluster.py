@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from ntm.errors import UsageError
 from ntm.files import TEMPORARY, write_file
 from ntm.runs.sweep import INTERRUPTED, End, Job
-from ntm.training.config import dump_config, load_config
+from ntm.training.load import dump_config, load_config
 
 #: Seconds between the copies of a run that its node sends while it trains: what a node that dies
 #: takes with it.

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from ntm.errors import NTMError, UsageError
 from ntm.files import TEMPORARY, write_file, writing
-from ntm.training.config import Config, dump_config, load_config
+from ntm.training.load import dump_config, load_config
+from ntm.training.schema import Config
 
 #: Says what the files of a run mean; raised when a change would misread older ones.
 FORMAT = 1
@@ -52,7 +53,7 @@ class Evaluation:
     bits: float
     floor: float
     bit_errors: float  # wrong bits, or wrong answers, in a sequence
-    exact: float  # share of sequences without a wrong bit
+    sequence_accuracy: float  # share of sequences without a wrong bit
     conditions: list[dict[str, float]]
     accuracy: float | None = None  # share of right answers, where they are asked one by one
     steps: list[dict[str, float]] = field(default_factory=list)  # by the task's label of steps

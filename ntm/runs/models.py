@@ -14,7 +14,7 @@ from ntm.memory.ntm import NTMCell
 from ntm.model import Model, build_model
 from ntm.runs.folder import Checkpoint, RunDir
 from ntm.training import limits
-from ntm.training.config import Config
+from ntm.training.schema import Config
 from ntm.training.streams import Stream, torch_generator
 
 
@@ -25,8 +25,8 @@ def new_model(config: Config, device: torch.device | str = "cpu") -> Model:
     model = build_model(config.model, task.input_size, task.output_size, generator).to(device)
     model.core.engine, _ = choose_engine(config, model)
     if isinstance(model.core, NTMCell):
-        model.core.segment = config.train.segment
-        model.core.limit = config.train.clip.weights if config.train.clip else None
+        model.core.segment = config.train.recompute_every
+        model.core.limit = config.train.clip.weighting_grad if config.train.clip else None
     return model
 
 
@@ -55,7 +55,7 @@ def load_model(
             raise UsageError(
                 f"{run.path}: a baseline has no memory, so --slots means nothing to it"
             )
-        if config.model.memory.first == "learned" and slots != config.model.memory.slots:
+        if config.model.memory.initial == "learned" and slots != config.model.memory.slots:
             raise UsageError(
                 f"{run.path}: its first memory is learned, a row for each of its "
                 f"{config.model.memory.slots} slots, so --slots cannot change their number"

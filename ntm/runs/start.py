@@ -20,15 +20,16 @@ from ntm.model import Model
 from ntm.runs.folder import FORMAT, RunDir
 from ntm.runs.models import choose_engine, new_model
 from ntm.training import limits
-from ntm.training.config import Config, load_config, to_dict
 from ntm.training.curriculum import lessons
 from ntm.training.episodes import draw
+from ntm.training.load import load_config, to_dict
+from ntm.training.schema import Config
 from ntm.training.streams import Stream, numpy_generator
 from tasks import Task
 from tasks.base import TaskError
 
 #: Settings that a run may be given anew when it is resumed: those that say when to stop. (With
-#: ``train.lost`` a change of solved_bits also says when it goes back, from then on.)
+#: ``train.rollback_factor`` a change of solved_bits also says when it goes back, from then on.)
 EXTENDABLE = {"train.sequences", "train.solved_bits"}
 
 
@@ -57,7 +58,7 @@ def _check_memory(config: Config, device: torch.device) -> None:
         train = config.train
         for task in lessons(config):
             for slots in (None, train.slots[1]) if train.slots else (None,):
-                limits.check(task, config.model, train.batch, train.segment, slots=slots)
+                limits.check(task, config.model, train.batch, train.recompute_every, slots=slots)
 
 
 def continue_run(
@@ -145,10 +146,12 @@ _BIT_FOR_BIT = ("engine", "device", "threads", "versions", "machine", "data")
 def _circumstances(config: Config, model: Model) -> dict[str, Any]:
     """Where and with what a run runs."""
     engine, reason = choose_engine(config, model)
-    if config.train.segment is not None and config.model.memory is None:
-        raise UsageError("train.segment: only a machine has it; a baseline has no memory")
-    if config.train.segment is not None and engine != "fused":
-        raise UsageError(f"train.segment: only the fused engine has it, not the {engine}: {reason}")
+    if config.train.recompute_every is not None and config.model.memory is None:
+        raise UsageError("train.recompute_every: only a machine has it; a baseline has no memory")
+    if config.train.recompute_every is not None and engine != "fused":
+        raise UsageError(
+            f"train.recompute_every: only the fused engine has it, not the {engine}: {reason}"
+        )
     device = model.readout.weight.device
     data = config.task.data()
     return {

@@ -22,7 +22,8 @@ from ntm.errors import NTMError, UsageError
 from ntm.files import write_file
 from ntm.runs.folder import RunDir
 from ntm.runs.start import EXTENDABLE, flat
-from ntm.training.config import Config, expand, load_config, short_name, to_dict
+from ntm.training.load import expand, load_config, short_name, to_dict
+from ntm.training.schema import Config
 
 #: Statuses of a run that is over.
 ENDED = ("solved", "budget")

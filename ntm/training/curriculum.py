@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from ntm.training.config import Config, with_settings
+from ntm.training.schema import Config
+from ntm.training.task_settings import with_settings
 from tasks import Task
 
 

@@ -64,7 +64,7 @@ def conditions_of(table: Sequence[dict[str, float]]) -> list[str]:
     return [name for name in table[0] if name not in _SCORES]
 
 
-_SCORES = {"episodes", "bits", "floor", "bit_errors", "exact"}
+_SCORES = {"episodes", "bits", "floor", "bit_errors", "sequence_accuracy"}
 
 
 def _bars(name: str, means: dict[float, float], title: str) -> Figure:

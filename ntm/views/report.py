@@ -221,7 +221,10 @@ def _heads(groups: Sequence[Group]) -> list[tuple[str, str]]:
         ("seconds to solved", "The same in seconds, validation included."),
         ("final bits", "Best validation: median; from six seeds on a 95% bootstrap interval."),
         ("above best possible", "The same, less what the best possible predictor pays."),
-        ("exact", "Share of validation sequences without a wrong bit: median of the seeds."),
+        (
+            "sequence_accuracy",
+            "Share of validation sequences without a wrong bit: median of the seeds.",
+        ),
     ]
     if any(_right(group) for group in groups):
         heads.append(("right answers", "Share in tests on the task as trained: median of seeds."))
@@ -250,7 +253,7 @@ def _row(group: Group, tests: list[tuple[str, str]], any_right: bool) -> list[Ce
     text = number(middle, 4)
     if interval and interval[0] != interval[1]:
         text += f" [{number(interval[0], 4)}, {number(interval[1], 4)}]"
-    exact = float(np.median([result.best["exact"] for result in results]))
+    exact = float(np.median([result.best["sequence_accuracy"] for result in results]))
     cells = [
         Cell(group.name, group.name),
         _count(first.manifest.get("parameters")),
@@ -511,13 +514,17 @@ def _record(task: str, model: str, result: Result) -> dict[str, Any]:
     for metric in ("sequences", "seconds"):
         row[f"{metric}_to_solved"] = solved[metric] if solved else ""
         row[metric] = result.validation[-1][metric]
-    row |= {name: best[name] for name in ("bits", "floor", "exact")}
+    row |= {name: best[name] for name in ("bits", "floor", "sequence_accuracy")}
     row["peak_memory_mib"] = manifest.get("peak_memory_mib", "")
     for e in result.evaluations:
         label = _test(e, result) or "as trained"
         if e.accuracy is not None:
             row[f"{label}: right answers"] = e.accuracy
-        row |= {f"{label}: bits": e.bits, f"{label}: floor": e.floor, f"{label}: exact": e.exact}
+        row |= {
+            f"{label}: bits": e.bits,
+            f"{label}: floor": e.floor,
+            f"{label}: sequence accuracy": e.sequence_accuracy,
+        }
     return row
 
 

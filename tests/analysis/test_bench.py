@@ -9,7 +9,8 @@ from ntm import cli
 from ntm.analysis import bench as module
 from ntm.analysis.bench import Case, bench
 from ntm.kernels import dispatch as engine
-from ntm.training.config import load_config, with_settings
+from ntm.training.load import load_config
+from ntm.training.task_settings import with_settings
 
 
 def test_every_case_of_the_grid_is_a_task_that_its_config_can_run() -> None:

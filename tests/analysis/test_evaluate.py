@@ -69,13 +69,19 @@ def test_summary_and_breakdown() -> None:
     )
     summary = scores.summary()
     conditions = summary.pop("conditions")
-    assert summary == {"episodes": 4, "bits": 4.0, "floor": 0.5, "bit_errors": 0.75, "exact": 0.5}
+    assert summary == {
+        "episodes": 4,
+        "bits": 4.0,
+        "floor": 0.5,
+        "bit_errors": 0.75,
+        "sequence_accuracy": 0.5,
+    }
     assert [(c["length"], c["repeats"], c["episodes"], c["bits"]) for c in conditions] == [
         (1, 7, 1, 1.0),
         (2, 7, 2, 2.5),
         (2, 8, 1, 10.0),
     ]
-    assert [c["exact"] for c in scores.by_condition(["repeats"])] == [2 / 3, 0.0]
+    assert [c["sequence_accuracy"] for c in scores.by_condition(["repeats"])] == [2 / 3, 0.0]
 
 
 def test_the_floor_of_the_very_episodes_is_reported() -> None:

@@ -33,7 +33,7 @@ def made(path: Path, seed: int, bits: Sequence[float], status: str = "budget") -
     run = new_run(path, config)
     for i, value in enumerate(bits, 1):
         row = {"sequences": 100 * i, "seconds": 3 * i, "bits": value + 2, "floor": 2.0}
-        run.append(run.validation_file, {**row, "bit_errors": 0, "exact": 0.25})
+        run.append(run.validation_file, {**row, "bit_errors": 0, "sequence_accuracy": 0.25})
     run.update_manifest(status=status)
     return run
 
@@ -86,7 +86,7 @@ def test_evaluations_of_other_weights_are_left_out(tmp_path: Path) -> None:
     run = made(tmp_path / "a", 1, [4, 0.4, 0.7])
     entry = {
         "task": {"length": 9}, "slots": 9, "episodes": 5, "seed": 0, "bits": 1.0, "floor": 0.0,
-        "bit_errors": 0.5, "exact": 0.5, "conditions": [],
+        "bit_errors": 0.5, "sequence_accuracy": 0.5, "conditions": [],
     }  # fmt: skip
     entries = [{**entry, "sequences": 200}, {**entry, "seed": 1, "sequences": 100}]
     run.evaluations_file.write_text(json.dumps(entries))
@@ -177,7 +177,14 @@ def test_a_trace_is_of_the_validation_size(tmp_path: Path) -> None:
     from ntm.runs.models import new_model
 
     run.save_best(new_model(config).state_dict(), {"sequences": 15})
-    row = {"sequences": 15, "seconds": 1, "bits": 1, "floor": 0, "bit_errors": 1, "exact": 0}
+    row = {
+        "sequences": 15,
+        "seconds": 1,
+        "bits": 1,
+        "floor": 0,
+        "bit_errors": 1,
+        "sequence_accuracy": 0,
+    }
     run.append(run.validation_file, row)
     run.update_manifest(status="budget")
     (result,), _ = read_results([run.path])
@@ -265,7 +272,7 @@ def test_of_two_evaluations_of_the_same_test_that_of_more_episodes_counts(tmp_pa
     run = made(tmp_path / "a", 1, [4, 0.4])
     entry = {
         "task": {"length": 9}, "slots": 9, "sequences": 200, "floor": 0.0, "bit_errors": 0.5,
-        "exact": 0.5, "conditions": [],
+        "sequence_accuracy": 0.5, "conditions": [],
     }  # fmt: skip
     kept = [(5, 0, 1.0), (50, 0, 2.0), (5, 1, 3.0)]
     entries = [{**entry, "episodes": n, "seed": seed, "bits": bits} for n, seed, bits in kept]

@@ -67,7 +67,7 @@ def threads(request: Any) -> Any:
     [
         *[Case(kind, layers=2, skip=True, R=2, Q=2, N=12) for kind in KINDS],
         *[Case(kind, T=6, B=19) for kind in KINDS],  # more samples than two groups
-        Case(T=6, B=19, R=2, first="learned"),
+        Case(T=6, B=19, R=2, initial="learned"),
         Case(T=1, B=1, N=1, W=1, shift=0),
     ],
     ids=str,

@@ -42,7 +42,7 @@ class Case(NamedTuple):
     shift: int = 1
     spread: float = 0.5  # of the parameters
     dtype: torch.dtype = torch.float64
-    first: Literal["constant", "learned"] = "constant"
+    initial: Literal["constant", "learned"] = "constant"
     read: Literal["after", "before"] = "after"
     shared: bool = False
     settings: tuple[tuple[str, Any], ...] = ()  # of the controller's kind
@@ -76,7 +76,7 @@ def make(case: Case, seed: int = 0) -> tuple[NTMCell, Tensor, list[Tensor]]:
     controller = build_controller(config_of(case), case.I + case.R * case.W, g)
     memory = MemoryConfig(
         slots=case.N, width=case.W, read_heads=case.R, write_heads=case.Q, shift_range=case.shift,
-        first=case.first, read=case.read, shared=case.shared,
+        initial=case.initial, read=case.read, shared=case.shared,
     )  # fmt: skip
     cell = NTMCell(controller, memory, g).double()
     with torch.no_grad():

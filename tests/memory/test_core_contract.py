@@ -31,13 +31,13 @@ def machine(
     reads: int,
     writes: int,
     layers: int = 1,
-    first: Literal["constant", "learned"] = "constant",
+    initial: Literal["constant", "learned"] = "constant",
     **settings: Any,
 ) -> Callable[[int], Core]:
     def build(seed: int) -> Core:
         g = torch.Generator().manual_seed(seed)
         memory = MemoryConfig(
-            slots=23, width=4, read_heads=reads, write_heads=writes, shift_range=2, first=first
+            slots=23, width=4, read_heads=reads, write_heads=writes, shift_range=2, initial=initial
         )
         config = configure(kind=kind, size=11, layers=layers, **settings)
         return NTMCell(build_controller(config, INPUTS + reads * 4, g), memory, g)
@@ -68,7 +68,7 @@ CORES: dict[str, Callable[[int], Core]] = {
     "ntm lstm 2+3": machine("lstm", 2, 3),
     "ntm gru 3+1": machine("gru", 3, 1),
     "ntm lstm x2 2+1": machine("lstm", 2, 1, layers=2),
-    "ntm lstm 2+1, learned memory": machine("lstm", 2, 1, first="learned"),
+    "ntm lstm 2+1, learned memory": machine("lstm", 2, 1, initial="learned"),
     "ntm gru x2, skip 1+1": machine("gru", 1, 1, layers=2, skip=True),
 }
 

@@ -199,7 +199,7 @@ def test_a_learned_memory_begins_every_episode_and_its_rows_differ() -> None:
     """Its rows differ, so that content tells slots apart before anything was written."""
     g = torch.Generator().manual_seed(17)
     controller = build_controller(configure(kind="gru", size=6), 3 + 5, g)
-    cell = NTMCell(controller, MemoryConfig(slots=13, width=5, first="learned"), g)
+    cell = NTMCell(controller, MemoryConfig(slots=13, width=5, initial="learned"), g)
     memory = cell.initial_state(4).memory
     assert memory.shape == (4, 13, 5)
     assert torch.equal(memory, memory[:1].expand(4, -1, -1))

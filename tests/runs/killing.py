@@ -20,7 +20,7 @@ import torch
 from ntm.kernels.dispatch import use_threads
 from ntm.runs.folder import RunDir
 from ntm.runs.start import continue_run, start_run
-from ntm.training.config import load_config
+from ntm.training.load import load_config
 from ntm.training.loop import train
 from tests.small import Watch
 

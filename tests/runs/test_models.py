@@ -42,7 +42,7 @@ def test_auto_stays_on_the_cpu_where_the_fused_engine_runs(monkeypatch: pytest.M
 
 
 def test_a_learned_memory_keeps_its_slots(tmp_path: Path) -> None:
-    config = small_config(model={"memory": {"slots": 9, "width": 4, "first": "learned"}})
+    config = small_config(model={"memory": {"slots": 9, "width": 4, "initial": "learned"}})
     run = new_run(tmp_path / "run", config)
     train(run, config, torch.device("cpu"), Watch())
     assert load_model(run, slots=9)[0].get_parameter("core.M0").shape == (9, 4)

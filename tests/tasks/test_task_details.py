@@ -144,16 +144,16 @@ def test_of_two_equal_priorities_the_first_shown_comes_first() -> None:
 
 
 HARD: list[Task] = [
-    Copy(length=(2, 9), hard=0.3),
-    RepeatCopy(width=5, repeats=(1, 4), hard=0.1),
-    AssociativeRecall(items=(3, 8), hard=0.6),
-    PrioritySort(items=(6, 11), sorted=4, hard=0.2),
+    Copy(length=(2, 9), hard_fraction=0.3),
+    RepeatCopy(width=5, repeats=(1, 4), hard_fraction=0.1),
+    AssociativeRecall(items=(3, 8), hard_fraction=0.6),
+    PrioritySort(items=(6, 11), sorted=4, hard_fraction=0.2),
 ]
 
 
 @pytest.mark.parametrize("task", HARD, ids=lambda task: task.kind)
 def test_hard_cases_are_for_training_alone(task: Task) -> None:
-    drawn: dict[str, Any] = {"hard": 0.0}
+    drawn: dict[str, Any] = {"hard_fraction": 0.0}
     plain = dataclasses.replace(task, **drawn)  # type: ignore[type-var]
     assert task.held_out("validation") == task.held_out("test") == plain
 
@@ -174,7 +174,7 @@ def share_of_zeros(vectors: torch.Tensor) -> float:
 )
 def test_hard_vectors_keep_one_bit_in_w(task: Task, hard: float) -> None:
     """So that a bit is 1 with a chance of 1 in 2 W, and all are 0 with (1 - 1 / 2 W) ** W."""
-    settings: dict[str, Any] = {"hard": hard}
+    settings: dict[str, Any] = {"hard_fraction": hard}
     harder = dataclasses.replace(task, **settings)  # type: ignore[type-var]
     vectors = harder.sample(np.random.default_rng(10), 4000).inputs[:12, :, :7]
     ones, zeros = 1 / 2 - hard * (1 / 2 - 1 / 14), 1 / 2**7 + hard * ((13 / 14) ** 7 - 1 / 2**7)
@@ -186,7 +186,7 @@ def test_hard_vectors_keep_one_bit_in_w(task: Task, hard: float) -> None:
 @pytest.mark.parametrize("hard", [0.0, 0.3, 1.0])
 def test_hard_items_differ_from_an_earlier_one_in_few_bits(hard: float) -> None:
     """Of 30 bits: 5 in the mean, of chance ones 15; never in none."""
-    task = AssociativeRecall(width=10, item_length=3, items=(7, 7), hard=hard)
+    task = AssociativeRecall(width=10, item_length=3, items=(7, 7), hard_fraction=hard)
     episode = task.sample(np.random.default_rng(11), 3000)
     items = episode.inputs[: 7 * 4].reshape(7, 4, 3000, 12)[:, 1:, :, :10]  # [K, L, B, W]
     items = items.permute(2, 0, 1, 3).flatten(2)  # [B, K, 30]
@@ -203,7 +203,7 @@ def test_hard_items_differ_from_an_earlier_one_in_few_bits(hard: float) -> None:
 
 
 def test_hard_items_are_distinct_even_where_few_exist() -> None:
-    task = AssociativeRecall(width=3, item_length=1, items=(4, 4), hard=1.0)
+    task = AssociativeRecall(width=3, item_length=1, items=(4, 4), hard_fraction=1.0)
     episode = task.sample(np.random.default_rng(12), 2000)
     items = episode.inputs[1:8:2, :, :3] @ torch.tensor([4.0, 2.0, 1.0])  # [K, B]
     assert (items.sort(dim=0).values.diff(dim=0) > 0).all()
@@ -212,7 +212,7 @@ def test_hard_items_are_distinct_even_where_few_exist() -> None:
 @pytest.mark.parametrize("hard", [0.0, 0.4, 1.0])
 def test_hard_priorities_lie_close_to_another(hard: float) -> None:
     """Each but the first is close to an earlier one; by chance, to one of k earlier, few are."""
-    task, (_, most) = PrioritySort(items=(5, 5), sorted=2, hard=hard), NEAR
+    task, (_, most) = PrioritySort(items=(5, 5), sorted=2, hard_fraction=hard), NEAR
     priority = task.sample(np.random.default_rng(13), 8000).inputs[:5, :, 8]
     assert float(priority.abs().max()) <= 1
     for k in range(1, 5):
@@ -224,7 +224,7 @@ def test_hard_priorities_lie_close_to_another(hard: float) -> None:
 
 def test_hard_priorities_are_near_at_every_scale() -> None:
     """Of two, the second lies above or below the first, within any octave as often as another."""
-    task = PrioritySort(items=(2, 2), sorted=1, hard=1.0)
+    task = PrioritySort(items=(2, 2), sorted=1, hard_fraction=1.0)
     priority = task.sample(np.random.default_rng(14), 8000).inputs[:2, :, 8]
     away = (priority[1] - priority[0])[priority[0].abs() < 0.99].double()  # none is clipped there
     assert float((away > 0).double().mean()) == pytest.approx(0.5, abs=5 * 0.5 / 7900**0.5)
@@ -264,10 +264,10 @@ BAD: list[tuple[type[Task], str, dict[str, Any]]] = [
     (Copy, "width", {"width": 8.5}),
     (Copy, "mixed", {"mixed": 1}),
     (Copy, "mixed", {"mixed": "yes"}),
-    (Copy, "hard", {"hard": 1.5}),
-    (RepeatCopy, "hard", {"hard": -0.1}),
-    (AssociativeRecall, "hard", {"hard": "0.5"}),
-    (PrioritySort, "hard", {"hard": float("nan")}),
+    (Copy, "hard_fraction", {"hard_fraction": 1.5}),
+    (RepeatCopy, "hard_fraction", {"hard_fraction": -0.1}),
+    (AssociativeRecall, "hard_fraction", {"hard_fraction": "0.5"}),
+    (PrioritySort, "hard_fraction", {"hard_fraction": float("nan")}),
     (Copy, "lenght", {"lenght": 20}),
     (Copy, "kind", {"kind": "ngram"}),
     (RepeatCopy, "repeats", {"repeats": [0, 3]}),

@@ -7,16 +7,9 @@ import pytest
 
 from configs import shipped_configs
 from ntm.errors import NTMError, UsageError
-from ntm.training.config import (
-    Config,
-    as_tested,
-    dump_config,
-    load_config,
-    parse_config,
-    task_settings,
-    to_dict,
-    with_settings,
-)
+from ntm.training.load import dump_config, load_config, parse_config, to_dict
+from ntm.training.schema import Config
+from ntm.training.task_settings import as_tested, task_settings, with_settings
 from tasks import Task
 from tasks.copy import Copy
 from tasks.ngram import NGram
@@ -100,7 +93,7 @@ def test_a_memory_of_null_makes_a_baseline(small: Path) -> None:
         ("train.optimizer.kind=null", "train.optimizer.kind"),
         ("train.clip={value: 1, norm: 2}", "train.clip: should be either {value: ...} or"),
         ("task.length=[5, 2]", "task.length: should be [low, high] with 1 <= low <= high"),
-        ("train.clip={weights: 1}", "train.clip: should be either {value: ...} or"),
+        ("train.clip={weighting_grad: 1}", "train.clip: should be either {value: ...} or"),
         ("task.length=[0, 2]", "task.length: should be [low, high] with"),
         (
             "task.length=[a, 2]",
@@ -135,15 +128,15 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(
 
 
 def test_a_baseline_has_no_weights_to_clip(small: Path) -> None:
-    message = refusal(small, "model.memory=null", "train.clip={value: 1, weights: 1}")
-    assert "train.clip.weights: a baseline has no heads" in message
+    message = refusal(small, "model.memory=null", "train.clip={value: 1, weighting_grad: 1}")
+    assert "train.clip.weighting_grad: a baseline has no heads" in message
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (["model.memory=null"], "train.slots: a baseline has no memory"),
-        (["model.memory.first=learned"], "so model.memory.first should be constant"),
+        (["model.memory.initial=learned"], "so model.memory.initial should be constant"),
         (["train.slots=[9, 7]"], "train.slots: should be [fewest, most]"),
         (["train.slots=[0, 7]"], "train.slots[0]: should be greater than or equal to 1"),
     ],
@@ -234,7 +227,11 @@ def test_ridge_regression_is_refused_where_it_fits_nothing(
 @pytest.mark.parametrize(
     ("task", "settings", "message"),
     [
-        (Copy(), {"hard": 0.5}, r"task\.hard: is for training alone; elsewhere it is 0\.0"),
+        (
+            Copy(),
+            {"hard_fraction": 0.5},
+            r"task\.hard_fraction: is for training alone; elsewhere it is 0\.0",
+        ),
         (PrioritySort(), {"mixed": False}, r"task\.mixed: is for training alone"),
         (NGram(), {"targets": "optimal"}, r"task\.targets: .* elsewhere it is drawn"),
     ],

@@ -10,9 +10,9 @@ import torch
 
 from ntm.errors import NTMError
 from ntm.runs.folder import RunDir
-from ntm.training.config import Config
 from ntm.training.curriculum import stages, task_at
 from ntm.training.loop import train
+from ntm.training.schema import Config
 from tasks.copy import Copy
 from tasks.priority_sort import PrioritySort
 from tests.small import SMALL, Watch, new_run, small_config_of
@@ -22,7 +22,7 @@ SORT = {"kind": "priority_sort", "width": 3, "items": 11, "sorted": 7}
 
 
 def config(first: dict[str, Any], task: dict[str, Any] = SORT, **curriculum: Any) -> Config:
-    train = {**SMALL["train"], "curriculum": {"task": first, "below": 1.0, **curriculum}}
+    train = {**SMALL["train"], "curriculum": {"task": first, "advance_bits": 1.0, **curriculum}}
     return small_config_of(task, train=train)
 
 
@@ -50,24 +50,26 @@ def test_a_task_may_shrink() -> None:
 
 
 def test_shares_grow_in_proportion() -> None:
-    growing = config({"items": 7, "sorted": 7, "hard": 0.1}, {**SORT, "hard": 0.5})
-    shares = [task_at(growing, n).hard for n in range(5)]  # type: ignore[attr-defined]
+    growing = config(
+        {"items": 7, "sorted": 7, "hard_fraction": 0.1}, {**SORT, "hard_fraction": 0.5}
+    )
+    shares = [task_at(growing, n).hard_fraction for n in range(5)]  # type: ignore[attr-defined]
     assert shares == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
     assert stages(growing) == 5
 
 
 def test_a_share_may_shrink_to_nothing() -> None:
     copy = {"kind": "copy", "width": 3, "length": [2, 5]}
-    shrinking = config({"length": [2, 2], "hard": 0.05}, copy)
-    shares = [task_at(shrinking, n).hard for n in range(4)]  # type: ignore[attr-defined]
+    shrinking = config({"length": [2, 2], "hard_fraction": 0.05}, copy)
+    shares = [task_at(shrinking, n).hard_fraction for n in range(4)]  # type: ignore[attr-defined]
     assert shares == pytest.approx([0.05, 0.1 / 3, 0.05 / 3, 0])
     assert shares[-1] == 0
 
 
 def test_a_share_alone_grows_in_one_step() -> None:
-    growing = config({"hard": 0.0}, {"kind": "associative_recall", "hard": 0.25})
+    growing = config({"hard_fraction": 0.0}, {"kind": "associative_recall", "hard_fraction": 0.25})
     assert stages(growing) == 1
-    assert [task_at(growing, n).hard for n in range(3)] == [0.0, 0.25, 0.25]  # type: ignore[attr-defined]
+    assert [task_at(growing, n).hard_fraction for n in range(3)] == [0.0, 0.25, 0.25]  # type: ignore[attr-defined]
 
 
 def test_without_one_there_are_no_stages() -> None:
@@ -80,9 +82,9 @@ def test_training_goes_on_to_the_next_stage_when_the_last_sequences_were_cheap(
     tmp_path: Path,
 ) -> None:
     """Chance is 1 bit a bit of the answer: 3 a scored step."""
-    easy = config({"items": 2, "sorted": 1}, below=50.0, every=3)
+    easy = config({"items": 2, "sorted": 1}, advance_bits=50.0, every=3)
     assert train(new_run(tmp_path / "easy", easy), easy, CPU, Watch()).stage == 10
-    hard = config({"items": 2, "sorted": 1}, below=0.5, every=3)
+    hard = config({"items": 2, "sorted": 1}, advance_bits=0.5, every=3)
     progress = train(new_run(tmp_path / "hard", hard), hard, CPU, Watch())
     assert progress.stage == 0
     costs = [run.rows(run.metrics_file)[-1]["bits"] for run in map(RunDir, tmp_path.iterdir())]
@@ -90,14 +92,14 @@ def test_training_goes_on_to_the_next_stage_when_the_last_sequences_were_cheap(
 
 
 def test_a_stage_takes_as_long_as_it_says(tmp_path: Path) -> None:
-    growing = config({"items": 2, "sorted": 1}, below=50.0, every=10)
+    growing = config({"items": 2, "sorted": 1}, advance_bits=50.0, every=10)
     progress = train(new_run(tmp_path, growing), growing, CPU, Watch())
     assert progress.sequences == 60
     assert progress.stage == 5  # of ten; four batches of three are the first to be ten sequences
 
 
 def test_a_resumed_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    growing = config({"items": 1, "sorted": 1}, below=50.0, every=5)
+    growing = config({"items": 1, "sorted": 1}, advance_bits=50.0, every=5)
     whole, parts = new_run(tmp_path / "whole", growing), new_run(tmp_path / "parts", growing)
     train(whole, growing, CPU, Watch())
     stopped = train(parts, growing, CPU, Watch(), should_stop=stop_after(5))

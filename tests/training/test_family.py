@@ -15,17 +15,10 @@ from ntm.errors import UsageError
 from ntm.model import build_model
 from ntm.runs.start import continue_run, start_run
 from ntm.runs.sweep import Job, is_done, plan
-from ntm.training.config import (
-    Config,
-    dump_config,
-    expand,
-    load_config,
-    parse_config,
-    short_name,
-    to_dict,
-)
 from ntm.training.family import merge
+from ntm.training.load import dump_config, expand, load_config, parse_config, short_name, to_dict
 from ntm.training.loop import train
+from ntm.training.schema import Config
 from tests.small import Watch, new_run
 from tests.tasks import grammar
 from tests.training.test_loop import CPU
@@ -39,7 +32,7 @@ models:
   ntm-1.5:
     controller: {kind: rnn}
     memory: {slots: 9, width: 5}
-    train: {optimizer: {lr: 2e-3}, clip: {weights: 2}, batch: 3}
+    train: {optimizer: {lr: 2e-3}, clip: {weighting_grad: 2}, batch: 3}
   other: {controller: {kind: rnn}, train: {optimizer: {kind: rmsprop}}, validation: {episodes: 7}}
 train: {optimizer: {kind: adam, lr: 1e-3, eps: 1e-7}, clip: {norm: 5}, sequences: 40}
 validation: {every: 20, episodes: 4}
@@ -127,12 +120,12 @@ def test_a_shipped_family_has_every_unit_alone_and_in_the_machine_on_the_same_te
 
 @pytest.mark.parametrize("kind", [kind for kind in CONTROLLERS if kind != "echo_state"])
 @pytest.mark.parametrize("more", ["layers: 2", "layers: 3, skip: true"])
-@pytest.mark.parametrize("form", ["causal", "bidirectional", "encoder_decoder", "memory"])
+@pytest.mark.parametrize("direction", ["causal", "bidirectional", "encoder_decoder", "memory"])
 def test_every_model_fits_its_budget_in_every_form(
-    kind: str, more: str, form: str, small: str
+    kind: str, more: str, direction: str, small: str
 ) -> None:
-    memory = "memory: {slots: 9, width: 5, read_heads: 2, write_heads: 3, first: learned}"
-    rest = memory if form == "memory" else f"form: {form}"
+    memory = "memory: {slots: 9, width: 5, read_heads: 2, write_heads: 3, initial: learned}"
+    rest = memory if direction == "memory" else f"direction: {direction}"
     file = changed("{kind: gru}", f"{{kind: {kind}, {more}}}, {rest}")
     config = load_config(f"{file}:gru", ["parameters=3001"])
     size = config.model.controller.size

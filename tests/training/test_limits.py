@@ -12,7 +12,7 @@ from ntm.analysis.evaluate import evaluate
 from ntm.errors import UsageError
 from ntm.runs.models import load_model
 from ntm.training import limits
-from ntm.training.config import load_config, parse_config
+from ntm.training.load import load_config, parse_config
 from ntm.training.loop import train
 from tasks.copy import Copy
 from tests.small import SMALL, Watch, new_run, small_config
@@ -28,7 +28,7 @@ def model(size: int = 5, **memory: int) -> dict[str, Any]:
     [
         ({"task": {"length": [1, 900_000_000]}}, "task"),
         ({"train": {"batch": 10**9}}, "task"),
-        ({"train": {"curriculum": {"task": {"length": 10**9}, "below": 1.0}}}, "task"),
+        ({"train": {"curriculum": {"task": {"length": 10**9}, "advance_bits": 1.0}}}, "task"),
         (model(size=10**6), "model.controller"),
         (model(slots=10**12), "model.memory"),
         (model(width=10**11), "model.memory"),

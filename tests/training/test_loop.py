@@ -17,9 +17,12 @@ from ntm.memory.ntm import NTMCell
 from ntm.runs.folder import Checkpoint, RunDir
 from ntm.runs.models import load_model, load_weights, new_model
 from ntm.runs.start import continue_run
-from ntm.training.config import Config, load_config
-from ntm.training.loop import Progress, build_optimizer, clip, step_size, train
+from ntm.training.load import load_config
+from ntm.training.loop import train
 from ntm.training.optim import flatten
+from ntm.training.schedule import Progress, learning_rate
+from ntm.training.schema import Config
+from ntm.training.step import build_optimizer, clip
 from tests.small import SMALL, Watch, new_run, small_config, small_config_of
 from tests.tasks import grammar
 
@@ -337,14 +340,14 @@ def test_a_reported_row_is_the_mean_of_its_interval(tmp_path: Path) -> None:
 def test_rows_of_a_long_run_become_fewer_and_leave_out_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ntm.training.loop.ROWS", 10)
+    monkeypatch.setattr("ntm.training.schedule.ROWS", 10)
     config = small_config(train={"batch": 1, "sequences": 90, "report_every": 1})
     run = new_run(tmp_path / "run", config)
     train(run, config, CPU, Watch())
     at = [row["sequences"] for row in run.rows(run.metrics_file)]
     assert at == [*range(1, 11), *range(12, 21, 2), *range(24, 41, 4), *range(48, 81, 8)]
     dense = new_run(tmp_path / "dense", config)
-    monkeypatch.setattr("ntm.training.loop.ROWS", 1000)
+    monkeypatch.setattr("ntm.training.schedule.ROWS", 1000)
     train(dense, config, CPU, Watch())
     bits = [row["bits"] for row in dense.rows(dense.metrics_file)]
     thin = {row["sequences"]: row["bits"] for row in run.rows(run.metrics_file)}
@@ -354,7 +357,7 @@ def test_rows_of_a_long_run_become_fewer_and_leave_out_nothing(
 def test_in_segments_the_same_training(tmp_path: Path) -> None:
     rows = []
     for segment in (None, 3):
-        config = small_config(train={"segment": segment})
+        config = small_config(train={"recompute_every": segment})
         run = new_run(tmp_path / str(segment), config)
         train(run, config, CPU, Watch())
         rows.append([row["bits"] for row in run.rows(run.metrics_file)])
@@ -363,8 +366,8 @@ def test_in_segments_the_same_training(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{"engine": "reference"}, {"model": {"memory": None}}])
 def test_segments_are_for_the_fused_engine(tmp_path: Path, changes: dict[str, Any]) -> None:
-    config = small_config(train={"segment": 3}, **changes)
-    with pytest.raises(UsageError, match=r"train\.segment: only .* has it"):
+    config = small_config(train={"recompute_every": 3}, **changes)
+    with pytest.raises(UsageError, match=r"train\.recompute_every: only .* has it"):
         new_run(tmp_path / "run", config)
     assert not (tmp_path / "run").exists()
 
@@ -423,7 +426,7 @@ def test_the_checkpoint_that_is_kept_is_good_when_training_diverges(
 ) -> None:
     import ntm.training.loop as module
 
-    monkeypatch.setattr(module, "step_size", lambda _, p: 1e-3 if p.sequences < 18 else 3e37)
+    monkeypatch.setattr(module, "learning_rate", lambda _, p: 1e-3 if p.sequences < 18 else 3e37)
     config = small_config(
         train={"checkpoint_every": 1}, validation={"every": 1, "episodes": 2}, engine="reference"
     )
@@ -494,11 +497,11 @@ def test_the_step_size_warms_up_and_decays(kind: str, half: float) -> None:
             "schedule": {"kind": kind, "warmup": 100, "final": 0.1},
         }
     )
-    warmup = [step_size(config, Progress(n)) for n in range(0, 100, 10)]
+    warmup = [learning_rate(config, Progress(n)) for n in range(0, 100, 10)]
     assert warmup == pytest.approx([0.05 * k for k in range(1, 11)])
-    assert step_size(config, Progress(100)) == pytest.approx(0.5)
-    assert step_size(config, Progress(550)) == pytest.approx(0.5 * half)
-    after = [step_size(config, Progress(n)) for n in range(100, 1000, 10)]
+    assert learning_rate(config, Progress(100)) == pytest.approx(0.5)
+    assert learning_rate(config, Progress(550)) == pytest.approx(0.5 * half)
+    after = [learning_rate(config, Progress(n)) for n in range(100, 1000, 10)]
     assert all(a >= b for a, b in itertools.pairwise(after))
     assert min(after) >= 0.05
 
@@ -510,7 +513,7 @@ class Scripted:
         self.bits = bits
 
     def summary(self) -> dict[str, float]:
-        return {"bits": next(self.bits), "floor": 0.0, "bit_errors": 0.0, "exact": 0.0}
+        return {"bits": next(self.bits), "floor": 0.0, "bit_errors": 0.0, "sequence_accuracy": 0.0}
 
 
 def cooled_run(path: Path, monkeypatch: pytest.MonkeyPatch, bits: list[float]) -> RunDir:
@@ -524,7 +527,7 @@ def cooled_run(path: Path, monkeypatch: pytest.MonkeyPatch, bits: list[float]) -
             "report_every": 5,
             "solved_bits": 0.5,
             "optimizer": {"kind": "adam", "lr": 0.25},
-            "schedule": {"kind": "cooldown", "below": 2.0, "over": 20},
+            "schedule": {"kind": "cooldown", "trigger_bits": 2.0, "decay_sequences": 20},
         },
         validation={"every": 10, "episodes": 1},
     )
@@ -573,10 +576,22 @@ def test_a_cooldown_that_has_ended_is_over_when_the_run_is_resumed(
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [
-        ({"kind": "cooldown", "over": 5, "below": 0.01}, "should be at least train.solved_bits"),
-        ({"kind": "cooldown", "over": 5}, "schedule.below: is missing for the kind cooldown"),
-        ({"kind": "cooldown", "below": 5}, "schedule.over: is missing for the kind cooldown"),
-        ({"kind": "linear", "over": 5}, "schedule.over: belongs to the kind cooldown"),
+        (
+            {"kind": "cooldown", "decay_sequences": 5, "trigger_bits": 0.01},
+            "should be at least train.solved_bits",
+        ),
+        (
+            {"kind": "cooldown", "decay_sequences": 5},
+            "schedule.trigger_bits: is missing for the kind cooldown",
+        ),
+        (
+            {"kind": "cooldown", "trigger_bits": 5},
+            "schedule.decay_sequences: is missing for the kind cooldown",
+        ),
+        (
+            {"kind": "linear", "decay_sequences": 5},
+            "schedule.decay_sequences: belongs to the kind cooldown",
+        ),
         ({"kind": "exponential"}, "schedule.final: an exponential never comes to 0"),
     ],
 )
@@ -585,10 +600,10 @@ def test_a_schedule_says_what_is_missing(schedule: dict[str, Any], message: str)
         small_config(train={"schedule": schedule})
 
 
-def test_the_warm_up_never_goes_beyond_the_step_size() -> None:
+def test_the_warm_up_never_goes_beyond_the_learning_rate() -> None:
     schedule = {"kind": "constant", "warmup": 10}
     config = small_config(train={"batch": 64, "schedule": schedule})
-    assert step_size(config, Progress(0)) == config.train.optimizer.lr
+    assert learning_rate(config, Progress(0)) == config.train.optimizer.lr
 
 
 def test_solved_is_counted_from_the_floor_and_validation_is_the_same_for_all(

@@ -11,8 +11,9 @@ import torch
 
 from ntm.errors import NTMError
 from ntm.runs.folder import RunDir
-from ntm.training.config import Config
-from ntm.training.loop import Progress, train
+from ntm.training.loop import train
+from ntm.training.schedule import Progress
+from ntm.training.schema import Config
 from tests.small import SMALL, Watch, new_run, small_config_of
 from tests.training.test_loop import CPU, stop_after
 
@@ -28,11 +29,11 @@ def config(**train: Any) -> Config:
 
 @pytest.fixture(autouse=True)
 def breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    def step_size(config: Config, progress: Progress) -> float:
+    def learning_rate(config: Config, progress: Progress) -> float:
         every = config.validation.every
         return 5.0 if SOUND * every <= progress.sequences < (SOUND + 1) * every else 1e-3
 
-    monkeypatch.setattr("ntm.training.loop.step_size", step_size)
+    monkeypatch.setattr("ntm.training.loop.learning_rate", learning_rate)
 
 
 def broken_at(settings: Config) -> int:
@@ -65,19 +66,19 @@ def is_at_its_best(run: RunDir) -> bool:
 def test_it_goes_back_when_validation_costs_so_many_times_the_best(
     factor: float | None, back: bool, tmp_path: Path
 ) -> None:
-    settings = config(lost=factor)
+    settings = config(rollback_factor=factor)
     run = new_run(tmp_path, settings)
     until_broken(run, settings)
     *before, last = bits(run).values()
     assert 1.5 * min(before) < last < 1e6 * min(before)
     assert is_at_its_best(run) == back
-    assert run.manifest().get("went_back") == (1 if back else None)
+    assert run.manifest().get("rollbacks") == (1 if back else None)
     assert run.load_checkpoint().state["progress"]["sequences"] == broken_at(settings)
 
 
 def test_only_the_weights_go_back(tmp_path: Path) -> None:
     """The optimiser keeps its averages, and the generator goes on."""
-    back, on = config(lost=1.5), config()
+    back, on = config(rollback_factor=1.5), config()
     one, other = new_run(tmp_path / "back", back), new_run(tmp_path / "on", on)
     until_broken(one, back)
     until_broken(other, on)
@@ -88,7 +89,7 @@ def test_only_the_weights_go_back(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_budget_ends_there_ends_with_its_best_weights(tmp_path: Path) -> None:
-    settings = config(lost=1.5, sequences=60)
+    settings = config(rollback_factor=1.5, sequences=60)
     run = new_run(tmp_path, settings)
     assert settings.train.sequences == broken_at(settings)
     train(run, settings, CPU, Watch())
@@ -100,8 +101,8 @@ def test_what_costs_no_more_than_so_many_times_solved_is_not_lost(
     solved: float, back: bool, tmp_path: Path
 ) -> None:
     """A cooldown keeps the run from ending as it is solved."""
-    cooldown = {"kind": "cooldown", "below": 2e3, "over": 1000}
-    settings = config(lost=1.5, solved_bits=solved, schedule=cooldown)
+    cooldown = {"kind": "cooldown", "trigger_bits": 2e3, "decay_sequences": 1000}
+    settings = config(rollback_factor=1.5, solved_bits=solved, schedule=cooldown)
     run = new_run(tmp_path, settings)
     until_broken(run, settings)
     assert is_at_its_best(run) == back
@@ -113,7 +114,7 @@ def test_a_run_that_went_back_resumes_bit_for_bit(ends: str, tmp_path: Path) -> 
 
     Its checkpoint before that is between its best validation and the one that finds it broken.
     """
-    settings = config(lost=1.5, checkpoint_every=1000)
+    settings = config(rollback_factor=1.5, checkpoint_every=1000)
     until = broken_at(settings)
     whole, parts = new_run(tmp_path / "whole", settings), new_run(tmp_path / "parts", settings)
     train(whole, settings, CPU, Watch())
@@ -143,15 +144,17 @@ def test_a_run_that_went_back_resumes_bit_for_bit(ends: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("factor", [1.0, 0.5, float("inf")])
 def test_a_factor_that_cannot_be(factor: float) -> None:
-    with pytest.raises(NTMError, match=r"train\.lost"):
-        config(lost=factor)
+    with pytest.raises(NTMError, match=r"train\.rollback_factor"):
+        config(rollback_factor=factor)
 
 
 def test_what_cannot_go_back_is_refused() -> None:
     """Ridge takes no steps; and what is never solved has nothing to be measured by."""
-    with pytest.raises(NTMError, match=r"train\.lost: needs a train\.solved_bits above 0"):
-        config(lost=2.0, solved_bits=0.0)
+    with pytest.raises(
+        NTMError, match=r"train\.rollback_factor: needs a train\.solved_bits above 0"
+    ):
+        config(rollback_factor=2.0, solved_bits=0.0)
     model = {"controller": {"kind": "echo_state", "size": 7}}
-    ridge = {"optimizer": {"kind": "ridge"}, "sequences": 60, "lost": 2.0}
-    with pytest.raises(NTMError, match=r"train\.lost: ridge takes no steps"):
+    ridge = {"optimizer": {"kind": "ridge"}, "sequences": 60, "rollback_factor": 2.0}
+    with pytest.raises(NTMError, match=r"train\.rollback_factor: ridge takes no steps"):
         small_config_of(COPY, model=model, train=ridge)

@@ -23,10 +23,13 @@ from ntm.model import Model
 from ntm.runs.folder import RunDir
 from ntm.runs.models import load_model, new_model
 from ntm.runs.start import continue_run, settings_of_test
-from ntm.training.config import Config, parse_config, with_settings
-from ntm.training.loop import differentiation, train
+from ntm.training.load import parse_config
+from ntm.training.loop import train
 from ntm.training.optim import flatten
+from ntm.training.schema import Config
+from ntm.training.step import differentiation
 from ntm.training.streams import Stream, numpy_generator
+from ntm.training.task_settings import with_settings
 from tasks.autocomplete import Autocomplete
 from tasks.charlm import CharLM
 from tasks.copy import Copy
@@ -155,7 +158,9 @@ def test_where_nothing_is_asked_nothing_counts() -> None:
     found = scores.summary()
     assert found["episodes"] == asked.sum()
     assert found["bits"] == pytest.approx(scores.bits[asked].mean().item())
-    assert found["exact"] == pytest.approx((scores.bit_errors[asked] == 0).double().mean().item())
+    assert found["sequence_accuracy"] == pytest.approx(
+        (scores.bit_errors[asked] == 0).double().mean().item()
+    )
     nothing = Scores(scores.bits * 0, scores.floor, scores.floor, scores.conditions, scores.floor)
     assert nothing.summary()["episodes"] == 0
 

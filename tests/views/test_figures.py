@@ -71,7 +71,7 @@ def test_wrong_vectors_are_counted_and_marked() -> None:
     right = Trace(inputs, targets, mask, targets, None)
     wrong = Trace(inputs, targets, mask, outputs, None)
     drawn = figures.answers([[("four", right), ("again", wrong)]], "copy")
-    assert titles(drawn) == ["four: exact", "again: 3 wrong bits"]
+    assert titles(drawn) == ["four: sequence accuracy", "again: 3 wrong bits"]
     (marks,) = [line for axes in drawn.axes for line in axes.lines]
     assert np.asarray(marks.get_xdata()).tolist() == [0, 3]  # steps of the answer
 

@@ -22,23 +22,30 @@ def made(path: Path, bits: list[float], **changes: Any) -> RunDir:
     run = new_run(path, config)
     for i, value in enumerate(bits, 1):
         row = {"sequences": 100 * i, "seconds": 4 * i, "bits": value, "floor": 0.0}
-        run.append(run.validation_file, {**row, "bit_errors": 0, "exact": 0.5})
+        run.append(run.validation_file, {**row, "bit_errors": 0, "sequence_accuracy": 0.5})
     run.update_manifest(status="budget", peak_memory_mib=200, command=f"ntm train\r\r{HOSTILE}")
     best = 100 * (int(np.argmin(bits)) + 1)
     for length in (8, 16):
         entry = Evaluation(
             task={"length": length}, slots=9, episodes=5, seed=0, sequences=best, bits=length / 8,
-            floor=0.0, bit_errors=1.0, exact=0.5, conditions=[],
+            floor=0.0, bit_errors=1.0, sequence_accuracy=0.5, conditions=[],
         )  # fmt: skip
         run.keep_evaluation(entry)
     conditions = [
-        {"length": n, "episodes": 3, "bits": n / 10, "floor": 0.0, "bit_errors": 0.0, "exact": 1.0}
+        {
+            "length": n,
+            "episodes": 3,
+            "bits": n / 10,
+            "floor": 0.0,
+            "bit_errors": 0.0,
+            "sequence_accuracy": 1.0,
+        }
         for n in (1, 2, 3)
     ]
     run.keep_evaluation(
         Evaluation(
             task={}, slots=9, episodes=9, seed=0, sequences=best, bits=0.2, floor=0.0,
-            bit_errors=0.0, exact=1.0, conditions=conditions,
+            bit_errors=0.0, sequence_accuracy=1.0, conditions=conditions,
         )
     )  # fmt: skip
     return run
@@ -128,7 +135,7 @@ def test_every_run_is_a_row_of_plain_numbers(report: Path) -> None:
     assert float(row["bits"]) == 3
     assert row["sequences_to_solved"] == ""
     assert float(row["length 16: bits"]) == 2
-    assert float(row["as trained: exact"]) == 1
+    assert float(row["as trained: sequence accuracy"]) == 1
 
 
 def test_the_figures_are_there_twice_and_the_markdown_shows_them(report: Path) -> None:
