@@ -25,6 +25,7 @@ import yaml
 
 from ntm.analysis.results import read_results
 from ntm.files import write_file
+from ntm.memory.ntm import NTMConfig
 from ntm.runs.folder import Evaluation, RunDir
 from ntm.training.load import load_config
 from ntm.training.task_settings import task_settings
@@ -86,7 +87,7 @@ def one(
     results = {}
     memory = run.config().model.memory
     for label, test in study["tests"].items():
-        if "slots" in test and memory and memory.initial == "learned":
+        if "slots" in test and isinstance(memory, NTMConfig) and memory.initial == "learned":
             continue  # it has the slots that it has
         if known(run, test) is None:
             can_grow = "slots" in test and memory is not None

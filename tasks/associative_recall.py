@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tasks.base import STRICT, Episode, HeldOut, Range, Share, Task, draw, episode, random_bits
+from tasks.base import STRICT, HeldOut, Range, Share, Task, draw, random_bits
+from tasks.episode import Episode, episode
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -10,7 +10,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from tasks.base import LONGEST, STRICT, Episode, episode
+from tasks.base import LONGEST, STRICT
+from tasks.episode import Episode, episode
 from tasks.text import PARTS, SYMBOLS, TextTask, bounds, load, load_words, within
 
 #: The input symbol behind the end of an observation.

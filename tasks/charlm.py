@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.base import LONGEST, STRICT, Episode, episode
+from tasks.base import LONGEST, STRICT
+from tasks.episode import Episode, episode
 from tasks.text import PARTS, SYMBOLS, TextTask, bounds, load
 
 

@@ -9,18 +9,8 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.base import (
-    STRICT,
-    Episode,
-    HeldOut,
-    Range,
-    Share,
-    Task,
-    draw,
-    episode,
-    nearly_empty,
-    random_bits,
-)
+from tasks.base import STRICT, HeldOut, Range, Share, Task, draw, nearly_empty, random_bits
+from tasks.episode import Episode, episode
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

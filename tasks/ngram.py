@@ -12,7 +12,8 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from tasks.base import STRICT, Episode, HeldOut, Task, episode
+from tasks.base import STRICT, HeldOut, Task
+from tasks.episode import Episode, episode
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 #: The two parameters of a Beta distribution; a YAML list will do.

@@ -9,18 +9,8 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tasks.base import (
-    STRICT,
-    Episode,
-    HeldOut,
-    Range,
-    Share,
-    Task,
-    draw,
-    episode,
-    nearly_empty,
-    random_bits,
-)
+from tasks.base import STRICT, HeldOut, Range, Share, Task, draw, nearly_empty, random_bits
+from tasks.episode import Episode, episode
 
 #: How far a hard priority is drawn from an earlier one of its list, at least and at most,
 #: log-uniform: priorities must be told apart at every scale, and are not below the least.

@@ -10,18 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter
 
 import configs
 from ntm.errors import UsageError
 from ntm.training import family
 from ntm.training.dialect import apply_setting, read_yaml, split_setting
 from ntm.training.messages import validate
-from ntm.training.schema import Config, Member
+from ntm.training.schema import Config, Member, config_adapter, member_adapter
 from tasks import Task
-
-_CONFIG: TypeAdapter[Config] = TypeAdapter(Config)
-_MEMBER: TypeAdapter[Member] = TypeAdapter(Member)
 
 
 def load_config(source: str | Path, settings: Iterable[str] = ()) -> Config:
@@ -43,8 +39,8 @@ def load_config(source: str | Path, settings: Iterable[str] = ()) -> Config:
     for setting in settings:
         apply_setting(raw, *split_setting(setting))
     if name is None:
-        return validate(_CONFIG, raw, str(path))
-    return _sized(validate(_MEMBER, raw, f"{path}:{name}"), raw, f"{path}:{name}")
+        return validate(config_adapter(), raw, str(path))
+    return _sized(validate(member_adapter(), raw, f"{path}:{name}"), raw, f"{path}:{name}")
 
 
 def _sized(given: Member, raw: dict[str, Any], source: str) -> Config:
@@ -81,7 +77,7 @@ def usual_folder(source: str, task: Task) -> Path:
 
 def parse_config(raw: dict[str, Any], source: str) -> Config:
     """A config from plain data; ``source`` is what an error message names."""
-    return validate(_CONFIG, raw, source)
+    return validate(config_adapter(), raw, source)
 
 
 def find_config(source: str | Path) -> tuple[Path, str | None]:
@@ -115,5 +111,5 @@ def dump_config(config: Config) -> str:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """The config as plain data."""
-    data: dict[str, Any] = _CONFIG.dump_python(config, mode="json")
+    data: dict[str, Any] = config_adapter().dump_python(config, mode="json")
     return data

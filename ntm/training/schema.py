@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, model_validator
-from pydantic.dataclasses import dataclass
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
+from pydantic.dataclasses import dataclass, rebuild_dataclass
 
+from ntm import registry
 from ntm.kernels.dispatch import Engine
 from ntm.model import ModelConfig
 from ntm.training.task_settings import as_tested, with_settings
@@ -202,11 +204,11 @@ class Config:
         if self.train.slots is not None:
             if self.model.memory is None:
                 raise ValueError("train.slots: a baseline has no memory")
-            if self.model.memory.initial == "learned":
-                raise ValueError(
-                    "train.slots: a learned first memory has the slots that it has, so "
-                    "model.memory.initial should be constant"
-                )
+            try:
+                for slots in self.train.slots:
+                    self.model.memory.with_slots(slots)
+            except ValueError as error:
+                raise ValueError(f"train.slots: {error}") from None
             if self.train.slots[0] > self.train.slots[1]:
                 raise ValueError("train.slots: should be [fewest, most]")
         return self
@@ -296,3 +298,21 @@ class Member(Config):
     """A config of a family: its controller is as large as the budget allows, or as it says."""
 
     parameters: int | None = Field(default=None, ge=1, le=10**12)
+
+
+def config_adapter() -> TypeAdapter[Config]:
+    """Validates configs in which every registered kind can be chosen, of other packages too."""
+    return _adapters(registry.load_plugins())[0]
+
+
+def member_adapter() -> TypeAdapter[Member]:
+    """The same for configs of a family."""
+    return _adapters(registry.load_plugins())[1]
+
+
+@lru_cache(maxsize=1)
+def _adapters(version: int) -> tuple[TypeAdapter[Config], TypeAdapter[Member]]:
+    if version:  # the registries have changed since these classes were made
+        for cls in (ModelConfig, Config, Member):
+            rebuild_dataclass(cls, force=True)  # type: ignore[arg-type]
+    return TypeAdapter(Config), TypeAdapter(Member)

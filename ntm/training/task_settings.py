@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from ntm import registry
 from ntm.errors import UsageError
 from ntm.training.dialect import apply_setting, split_setting
 from ntm.training.messages import validate
 from tasks import AnyTask, Task
 
-_TASK: TypeAdapter[Task] = TypeAdapter(AnyTask)
+
+@lru_cache(maxsize=1)
+def _adapter(version: int) -> TypeAdapter[Task]:
+    """Validates tasks of every registered kind; ``version`` is the registries'."""
+    return TypeAdapter(AnyTask)
 
 
 def task_settings(settings: Iterable[str]) -> dict[str, Any]:
@@ -35,8 +41,9 @@ def with_settings(task: Task, settings: dict[str, Any], where: str = "task") -> 
 
     Everything that is not named stays, what was derived too.
     """
-    raw = {**_TASK.dump_python(task, mode="json"), **settings}
-    other = validate(_TASK, raw, where, where)
+    adapter = _adapter(registry.load_plugins())
+    raw = {**adapter.dump_python(task, mode="json"), **settings}
+    other = validate(adapter, raw, where, where)
     if (other.input_size, other.output_size) != (task.input_size, task.output_size):
         raise UsageError(
             f"{where}: the model has {task.input_size} inputs and {task.output_size} outputs, but "

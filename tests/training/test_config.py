@@ -136,7 +136,10 @@ def test_a_baseline_has_no_weights_to_clip(small: Path) -> None:
     ("settings", "message"),
     [
         (["model.memory=null"], "train.slots: a baseline has no memory"),
-        (["model.memory.initial=learned"], "so model.memory.initial should be constant"),
+        (
+            ["model.memory.initial=learned"],
+            "train.slots: the initial memory is learned, a row for each of",
+        ),
         (["train.slots=[9, 7]"], "train.slots: should be [fewest, most]"),
         (["train.slots=[0, 7]"], "train.slots[0]: should be greater than or equal to 1"),
     ],

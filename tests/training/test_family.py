@@ -168,7 +168,7 @@ def test_settings_come_before_the_size(small: str) -> None:
 def test_what_is_a_models_own_is_merged_over_the_rest(small: str) -> None:
     plain, own, other = (load_config(f"{small}:{name}") for name in ("gru", "ntm-1.5", "other"))
     raw = to_dict(plain)["train"]
-    raw["optimizer"]["lr"], raw["clip"]["weights"], raw["batch"] = 2e-3, 2.0, 3
+    raw["optimizer"]["lr"], raw["clip"]["weighting_grad"], raw["batch"] = 2e-3, 2.0, 3
     assert to_dict(own)["train"] == raw
     # An optimiser of another kind has settings of its own: those of the first mean nothing to it.
     assert other.train.optimizer.kind == "rmsprop"
