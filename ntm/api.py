@@ -15,6 +15,7 @@ from ntm.analysis.trace import Trace, record
 from ntm.kernels.dispatch import select
 from ntm.memory.ntm import NTMCell, NTMConfig
 from ntm.model import Model
+from ntm.registry import register as register
 from ntm.runs.folder import RunDir
 from ntm.runs.models import load_model
 from ntm.views.plots import memory_figure

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import math
-import re
 import shlex
 import signal
 import sys
@@ -50,15 +48,18 @@ SlotsOption = Annotated[
 
 @app.command("list")
 def list_() -> None:
-    """Tasks, controllers and shipped configs."""
+    """Tasks, controllers, memories and shipped configs."""
     from configs import shipped_configs, shipped_families
+    from ntm import registry
 
-    typer.echo(f"tasks: {', '.join(_kinds('tasks'))}")
-    typer.echo(f"controllers: {', '.join(_kinds('controllers'))}")
+    for group, kinds in registry.kinds().items():
+        typer.echo(f"{group}: {', '.join(kinds)}")
     typer.echo("configs, for ntm train NAME:")
     _describe(shipped_configs())
     typer.echo("families of models, for ntm sweep NAME; one of them is NAME:MODEL:")
     _describe(shipped_families())
+    for line in registry.troubles():
+        typer.echo(line, err=True)
 
 
 def _describe(names: list[str]) -> None:
@@ -66,15 +67,6 @@ def _describe(names: list[str]) -> None:
 
     for name in names:
         typer.echo(f"  {name:{max(map(len, names))}}  {describe(name)}")
-
-
-def _kinds(package: str) -> list[str]:
-    """As their sources name them; to import the package for them would import torch."""
-    spec = importlib.util.find_spec(package)
-    assert spec is not None
-    folder = Path(next(iter(spec.submodule_search_locations or ())))
-    sources = [file.read_text(encoding="utf-8") for file in folder.glob("*.py")]
-    return sorted(re.findall(r"^    kind: Literal\[\"(\w+)\"\]", "\n".join(sources), re.MULTILINE))
 
 
 @app.command()
@@ -299,7 +291,7 @@ def evaluate(
         typer.echo(json.dumps({**summary, "slots": found.slots}, allow_nan=False))
         return
     title = f"{run} ({directory.manifest().get('status', 'of unknown status')}), weights of "
-    title += f"{sequences:,} sequences" + (f", {memory.slots} slots" if memory else "")
+    title += f"{sequences:,} sequences" + (f", {memory.slots} slots" if memory and memory.slots else "")
     _print_scores(scores, f"{title}; {config.task.unit}")
 
 
@@ -371,7 +363,8 @@ def plot(
     trace.save(directory.trace_file)
 
     conditions = ", ".join(f"{name} {int(v[0])}" for name, v in episode.conditions.items())
-    memory = f", {config.model.memory.slots} slots" if config.model.memory else ""
+    cells = config.model.memory
+    memory = f", {cells.slots} slots" if cells and cells.slots else ""
     title = f"{config.task.kind}: {conditions}{memory} ({directory.path})"
     options = {**{name: int(v[0]) for name, v in episode.conditions.items()}}
     options |= {"slots": slots} if slots else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,17 @@ from tasks.episode import Episode
 class Loss(ABC):
     """Cross-entropy of logits [T, B, O] with the targets of an episode, where they are scored."""
 
+    #: Of an episode's targets, and what its last axis is.
+    target_dtype: ClassVar[torch.dtype]
+    target_axis: ClassVar[str]
+
     @abstractmethod
     def target_size(self, output_size: int) -> int:
-        """Numbers of a target, for O outputs."""
+        """Size of the last axis of the targets, for O outputs."""
+
+    @abstractmethod
+    def largest_target(self, output_size: int) -> int:
+        """The largest target there is, for O outputs; the smallest is 0."""
 
     @abstractmethod
     def step_nats(self, logits: Tensor, episode: Episode) -> Tensor:
@@ -55,8 +64,14 @@ class Loss(ABC):
 class Bits(Loss):
     """Each output is the probability of a 1; summed over a sequence. targets [T, B, O] of 0, 1."""
 
+    target_dtype = torch.float32
+    target_axis = "output_size"
+
     def target_size(self, output_size: int) -> int:
         return output_size
+
+    def largest_target(self, output_size: int) -> int:
+        return 1
 
     def step_nats(self, logits: Tensor, episode: Episode) -> Tensor:
         cost = F.binary_cross_entropy_with_logits(logits, episode.targets, reduction="none")
@@ -96,8 +111,14 @@ class Classes(Loss):
     however long the sequences are; one in which nothing is scored costs nothing.
     """
 
+    target_dtype = torch.int64
+    target_axis = "1"
+
     def target_size(self, output_size: int) -> int:
         return 1
+
+    def largest_target(self, output_size: int) -> int:
+        return output_size - 1
 
     def step_nats(self, logits: Tensor, episode: Episode) -> Tensor:
         nowhere = -100  # a class that cross_entropy leaves out
