@@ -291,7 +291,9 @@ def evaluate(
         typer.echo(json.dumps({**summary, "slots": found.slots}, allow_nan=False))
         return
     title = f"{run} ({directory.manifest().get('status', 'of unknown status')}), weights of "
-    title += f"{sequences:,} sequences" + (f", {memory.slots} slots" if memory and memory.slots else "")
+    title += f"{sequences:,} sequences" + (
+        f", {memory.slots} slots" if memory and memory.slots else ""
+    )
     _print_scores(scores, f"{title}; {config.task.unit}")
 
 

@@ -187,10 +187,11 @@ class Output(NamedTuple):
     err: str
 
 
-def ntm(folder: Path, packages: Path, *commands: str) -> list[Output]:
+def ntm(folder: Path, packages: Path, *commands: str | list[str]) -> list[Output]:
     """Commands of ntm in a folder, by a Python that finds the packages installed there."""
+    words = [c.split() if isinstance(c, str) else c for c in commands]
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps([c.split() for c in commands])],
+        [sys.executable, "-c", SCRIPT, json.dumps(words)],
         cwd=folder, check=False, capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(packages), str(ROOT)])},
     )  # fmt: skip
@@ -398,15 +399,16 @@ def test_a_class_that_cannot_be_registered_is_refused(cls: Any, message: str) ->
 
 
 def test_settings_are_frozen() -> None:
-    tasks: Registry[Task] = Registry("task", "none_are_installed", "tasks.base:Task", {})
+    tasks: Registry[Any] = Registry("task", "none_are_installed", "tasks.base:Task", {})
     with pytest.raises(UsageError, match=r"it should be frozen: @dataclass\(frozen=True"):
         tasks.add(ThawedTask)
 
 
 def test_register_refuses_what_is_no_kind_of_anything() -> None:
-    for cls in (int, GRUConfig(), None):
+    others: list[Any] = [int, GRUConfig(), None]
+    for cls in others:
         with pytest.raises(UsageError, match="derives from Task, ControllerConfig, MemoryConfig"):
-            register(cls)  # type: ignore[type-var]
+            register(cls)
     assert registry.registered() == []
 
 

@@ -35,7 +35,7 @@ def _problem(task: Task, episode: Episode, batch: int) -> str | None:
     loss, O = task.loss, task.output_size  # noqa: E741
     T = len(inputs) if inputs.ndim else 0
     if not 1 <= T <= task.steps:
-        return f"an episode has at most {task.steps} steps (steps), but sample gave {T}"
+        return f"an episode has at most {task.steps} steps (steps); sample gave {T}"
     size = loss.target_size(O)
     given = [(inputs.shape, inputs.dtype), (targets.shape, targets.dtype), (mask.shape, mask.dtype)]
     right = [
@@ -49,13 +49,13 @@ def _problem(task: Task, episode: Episode, batch: int) -> str | None:
     for name, labels in conditions.items():
         if not isinstance(labels, Tensor) or labels.shape != (batch,):
             found = list(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-            return f"the condition {name} should be a tensor [{batch}], [B], but sample gave {found}"
+            return f"the condition {name} should be a tensor [{batch}], [B]; sample gave {found}"
     scored, values = mask.numpy(), targets.numpy()
     if not ((scored == 0) | (scored == 1)).all():
         return "mask should be 1 where the outputs are scored and 0 elsewhere"
     low, high, most = values.min(), values.max(), loss.largest_target(O)
     if not 0 <= low <= high <= most:
-        return f"targets should be from 0 to {most}, but sample gave {low:g} to {high:g}"
+        return f"targets should be from 0 to {most}; sample gave {low:g} to {high:g}"
     return None
 
 
@@ -63,15 +63,13 @@ def _problem(task: Task, episode: Episode, batch: int) -> str | None:
 _Layout: TypeAlias = tuple[tuple[int, ...], torch.dtype]
 
 
-def _difference(
-    found: Sequence[_Layout], right: Sequence[_Layout], axes: Sequence[str]
-) -> str:
+def _difference(found: Sequence[_Layout], right: Sequence[_Layout], axes: Sequence[str]) -> str:
     """The first tensor that differs, and how."""
     for name, (shape, dtype), (wanted, wanted_dtype), meaning in zip(
         ("inputs", "targets", "mask"), found, right, axes, strict=True
     ):
         if shape != wanted:
-            return f"{name} should be {list(wanted)}, {meaning}, but sample gave {list(shape)}"
+            return f"{name} should be {list(wanted)}, {meaning}; sample gave {list(shape)}"
         if dtype != wanted_dtype:
-            return f"{name} should be {wanted_dtype}, but sample gave {dtype}"
+            return f"{name} should be {wanted_dtype}; sample gave {dtype}"
     raise AssertionError("nothing differs")

@@ -7,7 +7,9 @@ import pytest
 
 from configs import shipped_configs
 from ntm.errors import NTMError, UsageError
+from ntm.memory.ntm import NTMConfig
 from ntm.training.load import dump_config, load_config, parse_config, to_dict
+from ntm.training.messages import RENAMED
 from ntm.training.schema import Config
 from ntm.training.task_settings import as_tested, task_settings, with_settings
 from tasks import Task
@@ -248,3 +250,35 @@ def test_what_only_training_has_is_refused_elsewhere(
     assert as_tested(task, {key: getattr(task, key)}) == task  # what is as it was is not asked for
     with pytest.raises(NTMError, match=rf"validation\.{message[:10]}"):
         small_config_of({"kind": task.kind}, validation={"task": {key: value}})
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_key_is_refused_with_the_new_one_named(small: Path, old: str, new: str) -> None:
+    assert f"\n  {old}: is now called {new}" in refusal(small, f"{old}=1")
+
+
+@pytest.mark.parametrize("key", ["task.hard", "validation.task.hard", "train.curriculum.task.hard"])
+def test_an_old_key_of_a_task_is_refused_wherever_a_task_has_settings(
+    small: Path, key: str
+) -> None:
+    curriculum = "train.curriculum={task: {length: 2}, advance_bits: 1}"
+    assert f"{key}: is now called {key}_fraction" in refusal(small, curriculum, f"{key}=0.5")
+    with pytest.raises(UsageError, match=r"task\.hard: is now called task\.hard_fraction"):
+        as_tested(Copy(), task_settings(["task.hard=0.5"]))
+
+
+def test_every_new_name_is_a_key_that_there_is(small: Path) -> None:
+    for new in RENAMED.values():
+        message = refusal(small, f"{new}=[[1]]", "seed=-1")
+        assert "no such key" not in message
+        assert f"\n  {new}" in message
+
+
+def test_a_memory_is_an_ntms_unless_it_says_otherwise(small: Path) -> None:
+    config, said = load_config(small), load_config(small, ["model.memory.kind=ntm"])
+    assert config == said
+    assert config.model.memory == NTMConfig(slots=9, width=5)
+    assert to_dict(config)["model"]["memory"]["kind"] == "ntm"
+    message = refusal(small, "model.memory.kind=ntn")
+    assert "model.memory.kind: 'ntn' is not one of ntm; did you mean ntm?" in message
+    assert "model.memory: " in refusal(small, "model.memory=[9, 5]")
