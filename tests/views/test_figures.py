@@ -14,6 +14,7 @@ from ntm.memory.ntm import MemoryConfig
 from ntm.model import ModelConfig, build_model
 from ntm.views import figures, paper
 from ntm.views.comparison import Curve
+from ntm.views.figures import sorting
 from tasks.copy import Copy
 from tasks.priority_sort import PrioritySort
 
@@ -151,7 +152,7 @@ def test_how_a_machine_sorts_is_drawn_as_what_explains_it_best(
 ) -> None:
     def titles_if(share: float) -> list[str]:
         found = figures.SortSelection(writer=2, reader=0, lag=1, share=share)
-        monkeypatch.setattr(figures, "sort_selection", lambda *_: found)
+        monkeypatch.setattr(sorting, "sort_selection", lambda *_: found)
         return titles(figures.sort_use(traced(read_heads=2, write_heads=3), "sort"))
 
     linear = titles_if(share=-1)
