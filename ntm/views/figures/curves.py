@@ -31,10 +31,10 @@ def learning(
 ) -> Figure:
     """Figures 3, 7, 10, 13 and 18: cost per sequence in training, against sequences in thousands.
 
-    curves: training cost of every seed of each model; the line is the median seed's, a band the
-    middle half of the seeds. The paper's readings are hollow. Of those that are validated, curves
-    are of validation, and the legend says so. Where one model takes more than
-    three times as long as another, the quick ones are shown once more beside it, enlarged.
+    curves: the training cost of every seed of each model. The line is the median, the band the
+    middle half of the seeds; the paper's readings are hollow. The curves of models in ``validated``
+    are of validation, and the legend says so. Where one model takes more than three times as long
+    as another, a second panel enlarges the beginning.
     """
     lengths = {name: max(c.x[-1] for c in each) for name, each in curves.items()}
     longest, shortest = max(lengths.values()), min(lengths.values())
@@ -45,7 +45,7 @@ def learning(
     every = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
     smooth = {name: [_smooth(curve) for curve in each] for name, each in curves.items()}
     bottom, peak = top or (0.0, max(float(c.bits.max()) for each in smooth.values() for c in each))
-    # One that never comes down as far as the paper's is not left out of the picture.
+    # A model that never comes down as far as the paper's stays in the picture.
     ends = [float(np.median([c.bits[-1] for c in each])) for each in smooth.values()]
     limits = bottom, max(peak, bottom + 1.2 * (max(ends) - bottom))
     for axes, end in zip(every, panels, strict=True):

@@ -19,9 +19,9 @@ from ntm.views.plots import STYLE, slots_in_use
 
 @matplotlib.rc_context(STYLE)
 def answers(rows: Sequence[Sequence[tuple[str, Trace]]], title: str) -> Figure:
-    """Figures 4, 5 and 8: what should have been said above what was, for growing episodes.
+    """Figures 4, 5 and 8: targets above outputs, for growing episodes.
 
-    Each row of episodes shares the width, the longer ones more of it. Wrong vectors are marked.
+    The episodes of a row share its width by their lengths. Vectors with a bit error are marked.
     """
     figure = Figure(figsize=(12.5, 0.55 + 2.15 * len(rows)), layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
@@ -31,16 +31,16 @@ def answers(rows: Sequence[Sequence[tuple[str, Trace]]], title: str) -> Figure:
         widths = [max(len(span), 0.26 * max(map(len, spans))) for span in spans]
         grid = part.subplots(2, len(row), squeeze=False, sharex="col", width_ratios=widths)
         for i, ((label, trace), span) in enumerate(zip(row, spans, strict=True)):
-            wrong = (trace.outputs[span] > 0.5) != (trace.targets[span] > 0.5)
-            count = int(wrong.sum())
-            said = "exact" if not count else f"{count} wrong bit{'s' * (count > 1)}"
+            errors = (trace.outputs[span] > 0.5) != (trace.targets[span] > 0.5)
+            count = int(errors.sum())
+            score = "no bit errors" if not count else f"{count} bit error{'s' * (count > 1)}"
             for axes, values in zip(grid[:, i], (trace.targets, trace.outputs), strict=True):
                 show(axes, values[span], "viridis", (0, 1))
                 axes.set_yticks([])
                 axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            grid[0, i].set_title(f"{label}: {said}")
+            grid[0, i].set_title(f"{label}: {score}")
             if count > 0:
-                at = np.flatnonzero(wrong.any(axis=1))
+                at = np.flatnonzero(errors.any(axis=1))
                 grid[1, i].plot(at, np.full(len(at), trace.targets.shape[1] + 0.1), "^",
                                 color=RED, markersize=3.5, clip_on=False)  # fmt: skip
         grid[0, 0].set_ylabel("targets")
@@ -49,7 +49,7 @@ def answers(rows: Sequence[Sequence[tuple[str, Trace]]], title: str) -> Figure:
 
 
 class Span(NamedTuple):
-    """Steps of an episode that are pointed out."""
+    """Steps of an episode to be framed."""
 
     start: int
     stop: int
@@ -66,8 +66,8 @@ def memory_use(
 ) -> Figure:
     """Figures 6, 9, 12 and 15: inputs, adds, write weightings; outputs, reads, read weightings.
 
-    spans are framed in every panel; contexts are the steps at which each has just been read, which
-    arrows above the weightings mark. Every head has its panels.
+    spans: framed in every panel. contexts: the steps at which each has just been read, marked by
+    arrows above the weightings. Every head has its own panels.
     """
     columns = _panels(trace)
     height = max(sum(panel.height + 0.35 for panel in column) for column in columns)

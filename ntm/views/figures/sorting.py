@@ -28,8 +28,8 @@ def sort_example(trace: Trace, title: str) -> Figure:
     show(left, trace.inputs[:shown, :width], "Greys", (0, 1))
     left.set_title("Inputs")
     priority = trace.inputs[:shown, width]
-    said = np.sort(priority)[::-1][: len(answer)]
-    for axes, values in ((below, priority), (sorted_below, said)):
+    sorted_priority = np.sort(priority)[::-1][: len(answer)]
+    for axes, values in ((below, priority), (sorted_below, sorted_priority)):
         colours = [RED if p < 0 else COLOURS[paper.LSTM] for p in values]
         axes.bar(np.arange(len(values)), values, color=colours)
         axes.axhline(0, color=MUTED, linewidth=0.8)
@@ -46,7 +46,7 @@ def sort_example(trace: Trace, title: str) -> Figure:
 
 
 class SortLocations(NamedTuple):
-    """Where a machine writes the vectors to be sorted, and whether priority decides it."""
+    """Where an NTM writes the vectors to be sorted, and whether priority decides it."""
 
     head: int  # of the write heads: the one whose locations a line fits best
     fitted: Array  # [K] locations that the linear fit gives, among the slots in use
@@ -69,7 +69,7 @@ def sort_locations(machine: MachineTrace, priority: Array) -> SortLocations:
 
 
 class SortSelection(NamedTuple):
-    """Whether a machine reads, in order of priority, the very slots that it wrote."""
+    """Whether an NTM reads, in order of priority, the very slots that it wrote."""
 
     writer: int  # of the write heads
     reader: int  # of the read heads
@@ -78,7 +78,7 @@ class SortSelection(NamedTuple):
 
 
 def sort_selection(machine: MachineTrace, priority: Array, answer: Array) -> SortSelection:
-    """The heads that come closest to it; priority [K], answer: the steps that are scored."""
+    """The heads that come closest to it. priority [K]; answer: the scored steps."""
     reads = machine.reads.shape[1]
     places = machine.weights.argmax(-1)  # [T, H]
     written = places[: len(priority), reads:]  # [K, Q]
@@ -98,11 +98,11 @@ def sort_selection(machine: MachineTrace, priority: Array, answer: Array) -> Sor
 
 @matplotlib.rc_context(STYLE)
 def sort_use(trace: Trace, title: str) -> Figure:
-    """Figure 17: how a machine sorts.
+    """Figure 17: how an NTM sorts.
 
-    By location, as the paper's: those that a linear function of priority gives; those written;
-    those read. Or by content, where that explains more: a slot for each vector; those of the
-    vectors in order of priority; those read.
+    By location, as the paper's does: the slots that a linear function of priority gives, those
+    written, those read. Or by content, where that explains more: the slots written, those of the
+    vectors in order of priority, those read.
     """
     machine = trace.machine
     assert machine is not None
