@@ -39,7 +39,7 @@ class Task(ABC):
     @property
     def axis_label(self) -> str:
         """What its bits less ``floor`` are, for axes."""
-        return self.unit if self.bound == "0" else f"{self.unit}, above {self.bound}"
+        return self.unit if self.bound == "0" else f"excess {self.unit}"
 
     @property
     @abstractmethod

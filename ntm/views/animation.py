@@ -1,4 +1,4 @@
-"""Moving pictures: an episode step by step, and learning, the same episode again and again."""
+"""GIFs: an episode step by step, and learning as the same episode along the way."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from matplotlib.ticker import MaxNLocator
 from ntm.analysis.trace import Array, Trace
 from ntm.files import write_file
 from ntm.views.comparison import LOWEST, Curve
-from ntm.views.plots import ACCENT, MUTED, PALE, STYLE, WRONG, slots_in_use
+from ntm.views.plots import ACCENT, ERROR, MUTED, PALE, STYLE, slots_in_use
 
-#: Frames for which the last one of learning stays.
+#: Repetitions of the last frame of learning.
 HELD = 6
 
 
@@ -28,7 +28,7 @@ HELD = 6
 def _animate(trace: Trace, title: str) -> FuncAnimation:
     """The figure, a frame for each step: input, target and output above, the memory below.
 
-    Beside the memory stand the weights of every head; of a baseline there is only the upper part.
+    Beside the memory stands the weighting of every head; a baseline has the upper half only.
     Of the memory only the slots that a head visits are drawn.
     """
     steps, machine = len(trace.inputs), trace.machine
@@ -92,8 +92,8 @@ def _animate(trace: Trace, title: str) -> FuncAnimation:
 def _learn(traces: Mapping[int, Trace], curve: Curve, title: str, label: str) -> FuncAnimation:
     """The same episode after more and more sequences of training, a frame for each.
 
-    Target and output, and of a machine the weights of its first heads; below them the validation
-    of the run, with the place of the frame. The last frame stays for a while.
+    Target and output, and of an NTM the weightings of its first heads; below them the run's
+    validation curve, with the frame's place on it. The last frame stays for a while.
     """
     moments, last = list(traces), list(traces.values())[-1]
     machine = last.machine
@@ -130,7 +130,7 @@ def _learn(traces: Mapping[int, Trace], curve: Curve, title: str, label: str) ->
     below.set_title(f"Validation: {label}")
     below.grid(axis="y", color=PALE)
     below.spines[["top", "right"]].set_visible(False)
-    place = below.axvline(0, color=WRONG, linewidth=2)
+    place = below.axvline(0, color=ERROR, linewidth=2)
 
     def draw(frame: int) -> list[AxesImage]:
         moment = moments[min(frame, len(moments) - 1)]
@@ -144,7 +144,7 @@ def _learn(traces: Mapping[int, Trace], curve: Curve, title: str, label: str) ->
 
 
 def _part(trace: Trace, name: str, heads: Mapping[str, int], slots: Array, scored: Array) -> Array:
-    """What a panel shows of a trace, [rows, T]."""
+    """The values of a panel, [rows, T]."""
     if name in heads:
         assert trace.machine is not None
         return trace.machine.weights[:, heads[name]][:, slots].T

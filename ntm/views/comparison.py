@@ -16,13 +16,13 @@ from ntm.views.plots import INK, MUTED, PALE, STYLE, decade_below, far_from_zero
 
 #: Okabe and Ito's colours, which the colour-blind can tell apart; the yellow is too pale for lines.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-#: More groups than this are too many for a colour, or a line of text, each.
+#: More groups than this are too many for one colour, or one line of text, each.
 MANY = len(COLOURS)
-#: Logarithmic axes of bits end here; an exact 0 is drawn at the edge.
+#: Logarithmic axes of bits end here; 0 itself is drawn at the edge.
 LOWEST = 1e-3
-#: A share of fewer answers than this is mostly chance.
+#: An accuracy over fewer answers than this is mostly chance.
 FEW = 30
-YLABEL = "bits per sequence, above the best possible"
+YLABEL = "excess bits per sequence"
 #: Labels of steps in words.
 _STEPS = {"seen": "characters of the word seen"}
 
@@ -31,7 +31,7 @@ class Curve(NamedTuple):
     """Validation of one run."""
 
     x: Array  # sequences, or seconds
-    bits: Array  # above the best possible
+    bits: Array  # excess: above what the best possible predictor pays
 
 
 def curve_of(validation: Sequence[Mapping[str, float]], metric: str = "sequences") -> Curve:
@@ -41,7 +41,7 @@ def curve_of(validation: Sequence[Mapping[str, float]], metric: str = "sequences
 
 
 class Point(NamedTuple):
-    """A reading of somebody else's, such as the paper's."""
+    """A result from elsewhere, such as the paper's."""
 
     label: str
     x: float
@@ -57,7 +57,7 @@ def learning_curves(
     points: Sequence[Point] = (),
     ylabel: str = YLABEL,
 ) -> Figure:
-    """Bits above the best possible while training: a median and a band for each group of seeds.
+    """Excess bits during training: a median and a band for each group of seeds.
 
     The band holds the middle half of the seeds, and a thin line is one seed. A seed that has
     stopped keeps the bits with which it stopped, and its end is marked. Where one group takes more
@@ -180,7 +180,7 @@ def generalisation(
 
 @matplotlib.rc_context(STYLE)
 def accuracy(groups: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], title: str) -> Figure:
-    """The share of right answers by the label of steps, such as characters seen.
+    """Accuracy by the label of steps, such as characters seen.
 
     groups: for each the rows of every seed, as an evaluation has them. The line is the median, and
     the thin lines are seeds. Labels that fewer than ``FEW`` scored steps have are left out.
@@ -205,7 +205,7 @@ def accuracy(groups: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], titl
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(_STEPS.get(label, label))
-    axes.set_ylabel("right answers")
+    axes.set_ylabel("accuracy")
     return _finish(figure, axes, title)
 
 
