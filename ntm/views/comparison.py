@@ -73,16 +73,7 @@ def learning_curves(
         bits = np.maximum(curve.bits, LOWEST)
         axes.plot(curve.x, bits, color=MUTED, alpha=0.25, linewidth=0.6, zorder=1, rasterized=True)
     for name, colour in colours.items():
-        curves = groups[name]
-        at = np.unique(np.concatenate([curve.x for curve in curves]))
-        held = np.array([_held(curve, at) for curve in curves])
-        low, middle, high = np.maximum(np.quantile(held, (0.25, 0.5, 0.75), axis=0), LOWEST)
-        for curve in curves:
-            bits = np.maximum(curve.bits, LOWEST)
-            axes.plot(curve.x, bits, color=colour, alpha=0.25, linewidth=0.7)
-            axes.plot(curve.x[-1], bits[-1], "o", color=colour, markersize=3, alpha=0.7)
-        axes.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
-        axes.plot(at, middle, color=colour, linewidth=2, label=f"{name} ({_seeds(len(curves))})")
+        _band(axes, name, groups[name], colour)
     if others := len(groups) - len(colours):
         axes.plot([], [], color=MUTED, alpha=0.5, linewidth=1, label=f"{others} others, each seed")
     if solved_bits:
@@ -102,6 +93,19 @@ def learning_curves(
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     return _finish(figure, axes, title)
+
+
+def _band(axes: Axes, name: str, curves: Sequence[Curve], colour: str) -> None:
+    """A median, the middle half of the seeds, and every seed with its end."""
+    at = np.unique(np.concatenate([curve.x for curve in curves]))
+    held = np.array([_held(curve, at) for curve in curves])
+    low, middle, high = np.maximum(np.quantile(held, (0.25, 0.5, 0.75), axis=0), LOWEST)
+    for curve in curves:
+        bits = np.maximum(curve.bits, LOWEST)
+        axes.plot(curve.x, bits, color=colour, alpha=0.25, linewidth=0.7)
+        axes.plot(curve.x[-1], bits[-1], "o", color=colour, markersize=3, alpha=0.7)
+    axes.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.plot(at, middle, color=colour, linewidth=2, label=f"{name} ({_seeds(len(curves))})")
 
 
 @matplotlib.rc_context(STYLE)
