@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from controllers.base import Core, State
 from controllers.stack import Stack
-from ntm.kernels.modules import layers_of, tensors_of, vectors_carried
+from ntm.kernels.modules import controller_of, layers_of, tensors_of, vectors_carried
 from ntm.memory.ntm import NTMCell, NTMState
 
 
@@ -24,20 +24,25 @@ def check(core: Core, xs: Tensor, state: State | None) -> State:
     Returns the state as the core has it, for B sequences: a state may be given in plain tuples or
     lists, and a part of it for one sequence, which then serves all.
     """
-    check_inputs(core, xs)
+    model = _model_tensor(core)
+    _check_inputs(core, xs, model)
     B = xs.shape[1]
-    return core.initial_state(B) if state is None else _State(core, B).take(core, state)
+    return core.initial_state(B) if state is None else _State(B, model).take(core, state)
 
 
 def check_inputs(core: nn.Module, xs: Tensor) -> None:
     """Checks inputs [T, B, I]."""
+    _check_inputs(core, xs, _model_tensor(core))
+
+
+def _check_inputs(core: nn.Module, xs: Tensor, model: Tensor | None) -> None:
     _is_tensor("inputs", xs)
-    if xs.dim() != 3:
-        raise ValueError(f"inputs should be [T, B, I], not {list(xs.shape)}")
-    size = _input_size(core)
-    if xs.shape[2] != size:
-        raise ValueError(f"inputs has {xs.shape[2]} channels, the model takes {size}")
-    if (model := _model_tensor(core)) is not None:
+    shape, size = xs.shape, _input_size(core)
+    if len(shape) != 3:
+        raise ValueError(f"inputs should be [T, B, I], not {list(shape)}")
+    if shape[2] != size:
+        raise ValueError(f"inputs has {shape[2]} channels, the model takes {size}")
+    if model is not None:
         _goes_with("inputs", xs, model)
 
 
@@ -90,10 +95,10 @@ def check_options(
 
 def _input_size(core: nn.Module) -> int:
     """I, of the controller that is there now."""
-    if isinstance(core, NTMCell) and isinstance(core.controller, Core):
-        return core.controller.input_size - core.read_heads * core.width
-    size: int = core.input_size  # type: ignore[assignment]
-    return size
+    controller = controller_of(core)
+    if isinstance(core, NTMCell) and isinstance(controller, Core):
+        return controller.input_size - core.read_heads * core.width
+    return int(core.input_size)  # type: ignore[arg-type]
 
 
 def _model_tensor(core: nn.Module) -> Tensor | None:
@@ -101,8 +106,8 @@ def _model_tensor(core: nn.Module) -> Tensor | None:
 
     None for a core of another package on its own, which may take what it likes.
     """
-    layers = layers_of(core)
-    if not isinstance(core, NTMCell) and any(vectors_carried(layer) is None for layer in layers):
+    layers = [] if isinstance(core, NTMCell) else layers_of(core)
+    if any(vectors_carried(layer) is None for layer in layers):
         return None
     return next(tensors_of(core), None)
 
@@ -110,9 +115,8 @@ def _model_tensor(core: nn.Module) -> Tensor | None:
 class _State:
     """Checks the parts of one state."""
 
-    def __init__(self, core: Core, batch: int) -> None:
-        self.batch = batch
-        self.model = _model_tensor(core)
+    def __init__(self, batch: int, model: Tensor | None) -> None:
+        self.batch, self.model = batch, model
 
     def take(self, core: Core, state: Any) -> State:
         if isinstance(core, NTMCell):
@@ -126,16 +130,16 @@ class _State:
         if len(state) != len(NTMState._fields):
             raise ValueError(f"state has {len(state)} parts, should have 4: ({fields})")
         memory, weights, reads, controller = state
-        memory = self._part("state.memory", memory, (None, cell.width))
-        N = memory.shape[1]
+        N = memory.shape[1] if isinstance(memory, Tensor) and memory.dim() == 3 else 0
+        memory = self._part("state.memory", memory, (N or "N", cell.width))
         return NTMState(
             memory,
             self._part("state.weights", weights, (cell.heads, N)),
             self._part("state.reads", reads, (cell.read_heads, cell.width)),
-            self._controller(cell.controller, controller, "state.controller"),
+            self._controller(controller_of(cell), controller, "state.controller"),
         )
 
-    def _controller(self, core: Core, state: Any, where: str) -> State:
+    def _controller(self, core: nn.Module, state: Any, where: str) -> State:
         if type(core) is not Stack:
             return self._layer(core, state, where)
         layers = layers_of(core)
@@ -145,11 +149,11 @@ class _State:
             for n, (layer, one) in enumerate(zip(layers, state, strict=True))
         )
 
-    def _layer(self, layer: Core, state: Any, where: str) -> State:
+    def _layer(self, layer: nn.Module, state: Any, where: str) -> State:
         count = vectors_carried(layer)
         if count is None:
             return state  # of a class that is not ours: what it carries is its own affair
-        shape = (layer.output_size,)
+        shape = (int(layer.output_size),)  # type: ignore[arg-type]
         if count == 1:
             return self._part(where, state, shape)
         self._count(state, count, where, f"a tuple of {count}")
@@ -161,16 +165,12 @@ class _State:
         if len(state) != count:
             raise ValueError(f"{where} has {len(state)} parts, should have {count}")
 
-    def _part(self, where: str, tensor: Any, rest: tuple[int | None, ...]) -> Tensor:
-        """One part, [B, *rest]; None stands for N, the number of slots, which may be any."""
+    def _part(self, where: str, tensor: Any, rest: tuple[int | str, ...]) -> Tensor:
+        """One part, [B, *rest], or [1, *rest], which serves all; it comes back as the first."""
         _is_tensor(where, tensor)
         shape, B = tensor.shape, self.batch
-        if (
-            len(shape) != 1 + len(rest)
-            or (shape[0] != B and shape[0] != 1)
-            or any(n != m if m is not None else n == 0 for n, m in zip(shape[1:], rest))
-        ):
-            right = ", ".join("N" if n is None else str(n) for n in (B, *rest))
+        if shape != (B, *rest) and shape != (1, *rest):
+            right = ", ".join(map(str, (B, *rest)))
             raise ValueError(f"{where} is {list(shape)}, should be [{right}]")
         if self.model is not None:
             _goes_with(where, tensor, self.model)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cache, partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -78,7 +79,7 @@ def unroll(
     """
     border.check_options(core, recompute_every, weighting_grad)
     around = modules.circumstance()
-    if not torch.jit.is_tracing():  # to compare sizes would be recorded
+    if not modules.is_tracing():  # to compare sizes would be recorded
         state = border.check(core, xs, state)
     elif state is None:
         state = core.initial_state(xs.shape[1])
@@ -150,7 +151,7 @@ def _is_plain(model: nn.Module, core: Core, readout: nn.Module) -> bool:
     """Whether a training step of the model is one of its core and a linear readout, no more."""
     try:
         modules.check_untouched(model)
-    except modules.Changed:
+    except modules.ChangedError:
         return False
     if type(readout) is not nn.Linear or readout.in_features != core.output_size:
         return False
@@ -183,9 +184,9 @@ def _reference(
     recompute_every: int | None,
     weighting_grad: float | None,
 ) -> tuple[Tensor, State]:
-    run: Callable[[Tensor, State], tuple[Tensor, State]] = core.unroll
+    run: Callable[..., tuple[Tensor, State]] = core.unroll
     if weighting_grad is not None:
-        run = partial(core.unroll, weighting_grad=weighting_grad)
+        run = partial(run, weighting_grad=weighting_grad)
     elif step_by_step or not modules.unrolls_as_it_steps(core):
         run = partial(Core.unroll, core)
     if recompute_every is None or not torch.is_grad_enabled() or len(xs) == 0:
@@ -202,30 +203,33 @@ def _reference(
 
 def _needless(core: nn.Module) -> str | None:
     """Why there is nothing to gain from them."""
-    layers = modules.layers_of(core)
-    if not isinstance(core, NTMCell) and all(type(layer) is FeedForward for layer in layers):
+    if isinstance(core, NTMCell):
+        return None
+    if all(type(layer) is FeedForward for layer in modules.layers_of(core)):
         return "without a memory no step waits for another, and one product does them all"
     return None
 
 
 def _obstacle(core: nn.Module) -> str | None:
     """Why they would not compute what this core, or these cores, would; None if they would."""
-    dtype: torch.dtype | None = None
+    dtype, strided = None, torch.strided
     for tensor in modules.tensors_of(core):
         if not tensor.is_cpu:
             return f"it runs on the CPU, not on {tensor.device}"
-        dtype = dtype or tensor.dtype
-        if dtype not in (torch.float32, torch.float64):
-            return f"it computes in float32 and float64, not in {str(dtype).removeprefix('torch.')}"
-        if tensor.dtype is not dtype:
+        if dtype is None:
+            dtype = tensor.dtype
+            if dtype not in (torch.float32, torch.float64):
+                name = str(dtype).removeprefix("torch.")
+                return f"it computes in float32 and float64, not in {name}"
+        elif tensor.dtype is not dtype:
             return "its parameters are of several types"
-        if type(tensor) not in _PLAIN or tensor.layout is not torch.strided:
+        if type(tensor) not in _PLAIN or tensor.layout is not strided:
             return f"one of its parameters is a {type(tensor).__name__} of layout {tensor.layout}"
     try:
         modules.check_untouched(core)
         for one in [core] if isinstance(core, Core) else core.children():
             modules.check_fits(one)  # type: ignore[arg-type]
-    except modules.Changed as change:
+    except modules.ChangedError as change:
         return str(change)
     return "Numba is not installed" if find_spec("numba") is None else _numba()
 
@@ -251,7 +255,7 @@ def _of_tensors(*tensors: Any) -> str | None:
 def _numba() -> str | None:
     """Why Numba does not work here."""
     try:
-        import ntm.kernels.numba
+        import_module("ntm.kernels.numba")
     except Exception as error:  # whatever keeps Numba from working here is the reason
         return f"Numba does not work here: {str(error).strip().splitlines()[0] or repr(error)}"
     return None

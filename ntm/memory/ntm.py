@@ -206,7 +206,8 @@ class NTMCell(Core):
         Keys and adds pass through tanh, which keeps the memory bounded by the number of steps.
         """
         H, Q, W, S = self.heads, self.write_heads, self.width, self.shifts
-        k, a, e, g, beta, gamma, s = self.interface(h).split(self.interface_sizes, dim=-1)
+        emitted = self.interface(h).to(self.r0.dtype)  # autocast computes products in half of it
+        k, a, e, g, beta, gamma, s = emitted.split(self.interface_sizes, dim=-1)
         return (
             torch.tanh(k).unflatten(-1, (H, W)),
             F.softplus(beta),
