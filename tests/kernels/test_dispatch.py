@@ -54,15 +54,19 @@ def check_like_its_steps(core: Core, engine: str | None = None) -> None:
     """Values, and gradients by all parameters and the input, in a step of training."""
     assert engine is None or select(core).engine == engine
     found = []
+    before = {name: p.clone() for name, p in core.state_dict().items()}
     for run in (lambda core, xs: unroll(core, xs)[0], by_steps):
-        own, xs = copy.deepcopy(core), randn(T, B, core.input_size).requires_grad_()
-        ys = run(own, xs)
+        core.load_state_dict(before)
+        core.zero_grad()
+        xs = randn(T, B, core.input_size).requires_grad_()
+        ys = run(core, xs)
         ys.square().sum().backward()
-        found.append([ys, xs.grad, *(p.grad for p in own.parameters())])
+        found.append([ys, xs.grad, *(p.grad for p in core.parameters())])
         with torch.no_grad():
-            for p in own.parameters():
-                p -= 0.1 if p.grad is None else 0.1 * p.grad
-        found[-1].append(run(own, randn(T, B, core.input_size, seed=7)))
+            for p in core.parameters():
+                p.sub_(torch.ones_like(p) if p.grad is None else 0.1 * p.grad)
+            found[-1].append(run(core, randn(T, B, core.input_size, seed=7)))
+    core.load_state_dict(before)
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
 
 
@@ -116,7 +120,8 @@ def own_emit(model: ntm.NTM) -> None:
 
 def own_forward(model: ntm.NTM) -> None:
     forward = model.core.controller.forward
-    model.core.controller.forward = lambda x, s: forward(2 * x, s)  # type: ignore[method-assign]
+    doubled: Any = lambda x, state: forward(2 * x, state)  # noqa: E731
+    model.core.controller.forward = doubled  # type: ignore[method-assign]
 
 
 def own_interface(model: ntm.NTM) -> None:
@@ -156,17 +161,19 @@ def forward_hook(model: ntm.NTM) -> None:
 
 
 def forward_pre_hook(model: ntm.NTM) -> None:
-    model.core.controller.gates.register_forward_pre_hook(lambda _module, given: (2 * given[0],))  # type: ignore[operator, union-attr]
+    model.core.controller.gates.register_forward_pre_hook(lambda _module, given: (2 * given[0],))
 
 
 def backward_hook(model: ntm.NTM) -> None:
     model.core.interface.register_full_backward_hook(
-        lambda _module, inputs, _outputs: (2 * inputs[0],)
+        lambda _module, inputs, _outputs: (2 * inputs[0],)  # type: ignore[index]
     )
 
 
 def backward_pre_hook(model: ntm.NTM) -> None:
-    model.core.interface.register_full_backward_pre_hook(lambda _module, outputs: (2 * outputs[0],))
+    model.core.interface.register_full_backward_pre_hook(
+        lambda _module, outputs: (2 * outputs[0],)  # type: ignore[index]
+    )
 
 
 CHANGES = [
@@ -183,7 +190,7 @@ def test_what_was_changed_is_what_runs(change: Callable[[ntm.NTM], None]) -> Non
     assert select(model.core).engine == "fused"
     change(model)
     check_like_its_steps(model.core, "reference")
-    if "backward" not in change.__name__:
+    if change not in (parametrized, backward_hook, backward_pre_hook):  # which keep the values
         assert not torch.allclose(model(randn(T, B, I))[0], plain)
     with pytest.raises(EngineError, match="the fused engine cannot run: "):
         model(randn(T, B, I), engine="fused")
@@ -212,7 +219,8 @@ def test_what_was_changed_in_a_baseline_is_what_runs(change: Any, layers: int) -
 
 
 def test_hooks_are_called_at_every_step() -> None:
-    model, seen = model_of(), []
+    seen: list[str] = []
+    model = model_of()
     handles = [
         module.register_forward_hook(lambda *_, name=name: seen.append(name))
         for name, module in model.core.named_modules()
@@ -246,7 +254,7 @@ def test_the_old_weight_norm() -> None:
     model = model_of()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        nn.utils.weight_norm(model.core.interface, "weight")  # type: ignore[no-untyped-call]
+        nn.utils.weight_norm(model.core.interface, "weight")
         model(randn(T, B, I))[0].sum().backward()
     assert model.core.interface.weight_g.grad is not None
     assert select(model.core).engine == "reference"
@@ -368,7 +376,7 @@ def test_forms_of_float() -> None:
     assert select(cell.double(), "fused") == ("fused", "asked for")
     name, reason = select(cell.bfloat16())
     assert (name, "not in bfloat16" in reason) == ("reference", True)
-    with pytest.raises(UsageError, match="the fused engine cannot run: .* not in bfloat16"):
+    with pytest.raises(UsageError, match=r"the fused engine cannot run: .* not in bfloat16"):
         select(cell, "fused")
 
 
@@ -430,6 +438,7 @@ def test_under_autocast() -> None:
         torch.testing.assert_close(ys.float(), expected, rtol=0.1, atol=0.05)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # by torch itself
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 @pytest.mark.parametrize("memory", [True, False])
 def test_under_torch_func(kind: str, memory: bool) -> None:
@@ -447,7 +456,7 @@ def test_under_torch_func(kind: str, memory: bool) -> None:
     leaf = xs[0].clone().requires_grad_()
     run(leaf).sum().backward()
     torch.testing.assert_close(gradient, leaf.grad, rtol=1e-4, atol=1e-5)
-    _, slope = torch.func.jvp(lambda x: run(x).sum(), (xs[0],), (xs[1],))
+    slope = torch.func.jvp(lambda x: run(x).sum(), (xs[0],), (xs[1],))[1]
     torch.testing.assert_close(slope, (gradient * xs[1]).sum(), rtol=1e-3, atol=1e-4)
 
 
@@ -455,15 +464,16 @@ def test_functional_call_uses_the_parameters_it_is_given() -> None:
     model, other = model_of(), model_of()
     with torch.no_grad():
         for p in other.parameters():
-            p *= 0.5
+            p.mul_(0.5)
     given = {name: p.detach().clone() for name, p in other.named_parameters()}
     found = torch.func.functional_call(model, given, (randn(T, B, I),))[0]
     torch.testing.assert_close(found, other(randn(T, B, I))[0])
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace")
 def test_traced() -> None:
     model = model_of()
-    traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+    traced = torch.jit.trace(
         lambda x: unroll(model.core, x)[0], (randn(T, B, I),), check_trace=False
     )
     xs = randn(T, B, I, seed=5)
@@ -476,7 +486,7 @@ def test_a_dispatch_mode_sees_every_operation() -> None:
     counts = []
     for engine in ("auto", "reference"):
         with FlopCounterMode(display=False) as counter:
-            model_of()(randn(T, B, I), engine=engine)  # type: ignore[arg-type]
+            model_of()(randn(T, B, I), engine=engine)
         counts.append(counter.get_total_flops())
     assert counts[0] == counts[1] > T * B * C * I
 
@@ -487,11 +497,11 @@ class Marked(Tensor):
 
 def test_a_tensor_of_another_class() -> None:
     model = model_of()
-    ys = model(randn(T, B, I).as_subclass(Marked))[0]  # type: ignore[no-untyped-call]
+    ys = model(randn(T, B, I).as_subclass(Marked))[0]
     assert isinstance(ys, Marked)
-    torch.testing.assert_close(ys.as_subclass(Tensor), model(randn(T, B, I))[0])  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(ys.as_subclass(Tensor), model(randn(T, B, I))[0])
     with pytest.raises(EngineError, match="a Marked may compute in ways of its own"):
-        model(randn(T, B, I).as_subclass(Marked), engine="fused")  # type: ignore[no-untyped-call]
+        model(randn(T, B, I).as_subclass(Marked), engine="fused")
 
 
 # How it is run
@@ -546,7 +556,8 @@ def test_the_reference_keeps_less_where_it_computes_again() -> None:
 
 
 def test_a_model_is_asked_for_an_engine() -> None:
-    model, seen = model_of(), []
+    seen: list[int] = []
+    model = model_of()
     model.core.emit = functools.partial(_heard, model.core.emit, seen)  # type: ignore[method-assign]
     model(randn(T, B, I), engine="reference")
     assert len(seen) == T
@@ -593,7 +604,7 @@ def test_gradients_by_a_state_that_is_handed_in() -> None:
         gradients = []
         for engine in ("fused", "reference"):
             leaf = memory.clone().requires_grad_()
-            ys, end = model(randn(T, B, I), start._replace(memory=leaf), engine=engine)  # type: ignore[arg-type]
+            ys, end = model(randn(T, B, I), start._replace(memory=leaf), engine=engine)
             (ys.square().sum() + end.memory.square().sum()).backward()
             gradients.append(leaf.grad)
         assert gradients[0] is not None
