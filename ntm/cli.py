@@ -92,7 +92,7 @@ def train(
     """Train a model until it has solved its task. Ctrl-C saves; --resume goes on from there."""
     from rich.console import Console
 
-    from ntm.kernels.dispatch import use_threads
+    from ntm.kernels.threads import use_threads
     from ntm.runs.folder import RunDir
     from ntm.runs.models import find_device
     from ntm.runs.start import continue_run, peak_memory_mib, start_run
@@ -255,7 +255,7 @@ def evaluate(
     What is found is kept in the run, for reports.
     """
     from ntm.analysis.evaluate import evaluate as score
-    from ntm.kernels.dispatch import use_threads
+    from ntm.kernels.threads import use_threads
     from ntm.runs.folder import Evaluation, RunDir
     from ntm.runs.models import find_device, load_model
     from ntm.runs.start import settings_of_test
@@ -311,7 +311,7 @@ def sample(
 ) -> None:
     """Write text with a trained run of charlm, a character at a time."""
     from ntm.analysis.sample import sample as write
-    from ntm.kernels.dispatch import use_threads
+    from ntm.kernels.threads import use_threads
     from ntm.runs.folder import RunDir
     from ntm.runs.models import load_model
 
@@ -526,7 +526,7 @@ def bench(
     from rich.table import Table
 
     from ntm.analysis import bench as measure
-    from ntm.kernels.dispatch import use_threads
+    from ntm.kernels.threads import use_threads
     from ntm.runs.models import find_device
     from ntm.training.load import load_config
 
