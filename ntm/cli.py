@@ -519,7 +519,7 @@ def reproduce(
             paper.train_missing(names, small, watcher, stop.requested)
     folders = [small] if quick else runs or [Path("runs")]
     there = [folder for folder in folders if runs or any(folder.rglob("config.yaml"))]
-    needed = any(spec.models for name, spec in paper.FIGURES.items() if name in names)
+    needed = bool(paper.needs(names))
     found, troubles = results.read_results(
         results.find_runs(there) if there and (needed or runs) else []
     )

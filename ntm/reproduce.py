@@ -141,7 +141,7 @@ def wanted_by(name: str, quick: bool) -> list[Wanted]:
 
 
 def needs(asked: Iterable[str]) -> list[Wanted]:
-    """The small versions that these figures are drawn from, each once."""
+    """The small versions that these figures are drawn from, each once; none of some."""
     every: dict[str, Wanted] = {}
     for name in asked:
         for wanted in wanted_by(name, quick=True) if name in FIGURES else ():

@@ -8,9 +8,11 @@ import torch
 
 from ntm import reproduce
 from ntm.analysis.results import Result, find_runs, read_results
-from ntm.errors import UsageError
-from ntm.reproduce import TABLES, Wanted, choose, draw, names, needs, table
+from ntm.errors import NTMError, UsageError
+from ntm.reproduce import TABLES, Wanted, choose, draw, names, needs, table, train_missing
+from ntm.runs.jobs import Job
 from ntm.runs.start import start_run
+from ntm.runs.sweep import SweepState
 from ntm.training.load import load_config
 from ntm.training.loop import train
 from ntm.views import paper
@@ -165,3 +167,41 @@ def test_the_paper_says_what_it_says() -> None:
             assert float(row.lr) == config.train.optimizer.lr
             heads = None if memory is None else (memory.read_heads, memory.write_heads)
             assert heads == (None if row.heads is None else (row.heads, row.heads))
+
+
+def test_what_is_missing_is_trained_as_a_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ends:
+        def __init__(self) -> None:
+            self.errors: list[str | None] = []
+
+        def changed(self, state: SweepState) -> None:
+            pass
+
+        def ended(self, job: Job, error: str | None) -> None:
+            self.errors.append(error)
+
+    short = ["task.length=[1,2]", "task.width=3", "validation.task={length: 2}"]
+    short += ["validation.episodes=2", "model.controller.size=5", "train.batch=2"]
+    monkeypatch.setitem(reproduce.QUICK, "copy", (short, 30))
+    folder, first = tmp_path / "quick", Ends()
+    train_missing(["fig5"], folder, first)
+    found, _ = read_results(find_runs([folder]))
+    assert [r.run.path for r in found] == [folder / "copy" / "lstm"]
+    assert found[0].config == Wanted("copy", paper.LSTM, quick=True).config
+    assert first.errors == [None]
+    again = Ends()
+    train_missing(["fig5", "table1", "fig16"], folder, again)
+    assert again.errors == []
+
+    # What has failed is tried again in another call.
+    run = found[0].run
+    text = run.manifest_file.read_text()
+    run.manifest_file.write_text(text.replace('"status": "budget"', '"status": "interrupted"'))
+    run.last_file.write_bytes(b"damaged")
+    for _ in range(2):
+        failed = Ends()
+        with pytest.raises(NTMError, match=r"copy/lstm: .*not a readable checkpoint"):
+            train_missing(["fig5"], folder, failed)
+        assert len(failed.errors) == 1
