@@ -12,7 +12,7 @@ from torch import Tensor
 import ntm
 from controllers import CONTROLLERS, build_controller, configure
 from ntm.kernels.dispatch import learner, unroll
-from ntm.memory.ntm import NTMConfig, NTMCell, NTMState
+from ntm.memory.ntm import NTMCell, NTMConfig, NTMState
 from ntm.model import Model, ModelConfig, build_model
 from ntm.training.optim import flatten
 
