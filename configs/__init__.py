@@ -1,6 +1,6 @@
-"""The shipped configs: ``<task>/<model>.yaml``, trained by ``ntm train <task>/<model>``.
+"""The shipped configs, ``<task>/<model>.yaml``, which ``ntm train <task>/<model>`` trains.
 
-And the families, ``compare/<task>.yaml``: many models in one file, trained by ``ntm sweep``.
+And the families, ``compare/<task>.yaml``: many models in a file, which ``ntm sweep`` trains.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _names() -> list[str]:
 
 
 def describe(name: str) -> str:
-    """The first sentence that a config or a family says of itself."""
+    """The first sentence of the comment that a config or a family begins with."""
     lines = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    said = " ".join(line.lstrip("# ") for line in takewhile(lambda s: s.startswith("#"), lines))
-    return said.partition(". ")[0].removesuffix(".") + "."
+    comment = " ".join(line.lstrip("# ") for line in takewhile(lambda s: s.startswith("#"), lines))
+    return comment.partition(". ")[0].removesuffix(".") + "."
