@@ -1,4 +1,4 @@
-"""The shipped configs: ``<task>/<model>.yaml``, trained by ``ntm train <task>/<model>``.
+"""The shipped configs, ``<task>/<model>.yaml``, which ``ntm train <task>/<model>`` trains.
 
 And what ``ntm sweep`` runs: families, ``compare/<task>.yaml``, are many models in one file;
 studies, ``study/<name>.yaml``, are variants of a config over many seeds, with tests of each run.
@@ -33,7 +33,7 @@ def _names() -> list[str]:
 
 
 def describe(name: str) -> str:
-    """The first sentence that a config or a family says of itself."""
+    """The first sentence of the comment that a config or a family begins with."""
     lines = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    said = " ".join(line.lstrip("# ") for line in takewhile(lambda s: s.startswith("#"), lines))
-    return said.partition(". ")[0].removesuffix(".") + "."
+    comment = " ".join(line.lstrip("# ") for line in takewhile(lambda s: s.startswith("#"), lines))
+    return comment.partition(". ")[0].removesuffix(".") + "."

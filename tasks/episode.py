@@ -13,17 +13,17 @@ class Episode(NamedTuple):
     """A batch of sequences. T time, B batch, I and O the task's input and output sizes."""
 
     inputs: Tensor  # [T, B, I]
-    targets: Tensor  # [T, B, O] 0 or 1; or [T, B, 1] classes, as the task's loss wants them
+    targets: Tensor  # [T, B, O] 0 or 1; or [T, B, 1] classes: the task's loss decides
     mask: Tensor  # [T, B]     1 where the outputs are scored, else 0
-    conditions: dict[str, Tensor]  # [B] each: what a score is broken down by
+    conditions: dict[str, Tensor]  # [B] each: by which scores are broken down; may be empty
 
     @property
     def begin(self) -> Tensor:
-        """[B]: the step at which each answer begins, the first that is scored."""
+        """[B]: the first scored step of each sequence, at which its answer begins."""
         return (self.mask.cumsum(dim=0) == 0).sum(dim=0)
 
     def to(self, device: torch.device | str) -> Episode:
-        """The same episode on a device; the conditions stay where they are."""
+        """The episode on a device; the conditions stay on the CPU."""
         if self.inputs.device == torch.device(device):
             return self
         return Episode(
@@ -31,7 +31,7 @@ class Episode(NamedTuple):
         )
 
     def select(self, start: int, stop: int) -> Episode:
-        """Sequences start ... stop - 1 of the batch, cut to the longest of them that is left."""
+        """Sequences start ... stop - 1 of the batch, cut behind their last scored step."""
         conditions = {name: values[start:stop] for name, values in self.conditions.items()}
         scored = torch.nonzero(self.mask[:, start:stop].any(dim=1))
         end = int(scored[-1]) + 1 if len(scored) else 1  # a model needs a step
@@ -42,7 +42,7 @@ class Episode(NamedTuple):
 def episode(
     inputs: np.ndarray, targets: np.ndarray, mask: np.ndarray, **conditions: np.ndarray
 ) -> Episode:
-    """An :class:`Episode` of NumPy arrays."""
+    """An :class:`Episode` from NumPy arrays."""
     return Episode(
         torch.from_numpy(inputs),
         torch.from_numpy(targets),

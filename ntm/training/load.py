@@ -21,10 +21,10 @@ from tasks import Task
 
 
 def load_config(source: str | Path, settings: Iterable[str] = ()) -> Config:
-    """The config at a path, or of a shipped name (``copy/ntm-lstm``), with settings applied.
+    """The config in a file, or the shipped one of this name (``copy/ntm-lstm``), with settings.
 
-    One of a family is FAMILY:MODEL, such as ``compare/copy:lstm``. Settings are applied before its
-    controller's size is chosen, so that it keeps to the budget whatever they are.
+    FAMILY:MODEL is one model of a family, such as ``compare/copy:lstm``. Settings are applied
+    before the size of its controller is chosen, so that it keeps within the budget.
     """
     path, name = find_config(source)
     raw = read_yaml(path)
@@ -33,8 +33,8 @@ def load_config(source: str | Path, settings: Iterable[str] = ()) -> Config:
     elif family.is_family(raw):
         names = ", ".join(family.members(raw, str(source)))
         raise UsageError(
-            f"{source}: is a family; {source}:MODEL is one of it, and ntm sweep {source} runs them "
-            f"all. Its models are {names}"
+            f"{source}: is a family of models; train one with {source}:MODEL, or all with "
+            f"ntm sweep {source}. Its models are {names}"
         )
     elif "variants" in raw:
         raise UsageError(f"{source}: is a study; ntm sweep {source} runs it")
@@ -46,7 +46,7 @@ def load_config(source: str | Path, settings: Iterable[str] = ()) -> Config:
 
 
 def _sized(given: Member, raw: dict[str, Any], source: str) -> Config:
-    """An ordinary config, in which the size of the controller is a number."""
+    """An ordinary config, in which the size of the controller is resolved."""
     values = {field.name: getattr(given, field.name) for field in dataclasses.fields(Config)}
     if given.parameters is not None and "size" not in raw["model"]["controller"]:
         try:
@@ -57,7 +57,7 @@ def _sized(given: Member, raw: dict[str, Any], source: str) -> Config:
 
 
 def expand(source: str) -> list[str]:
-    """The configs that a CONFIG argument stands for: of a family, all of it."""
+    """The configs that a CONFIG argument stands for: all models of a family, or the one config."""
     path, name = find_config(source)
     raw = read_yaml(path)
     if name is not None or not family.is_family(raw):
@@ -66,13 +66,13 @@ def expand(source: str) -> list[str]:
 
 
 def short_name(source: str) -> str:
-    """A config's name as the folder of its runs."""
+    """The name of a config in the folder of its runs."""
     path, name = find_config(source)
     return path.stem if name is None else name
 
 
 def usual_folder(source: str, task: Task) -> Path:
-    """Where runs of a config are, below ``runs``; a family's models have a folder of their own."""
+    """The default folder of runs of a config, below ``runs``."""
     path, name = find_config(source)
     return Path(task.kind) / (path.stem if name is None else f"{path.stem}-{name}")
 
@@ -83,7 +83,7 @@ def parse_config(raw: dict[str, Any], source: str) -> Config:
 
 
 def find_config(source: str | Path) -> tuple[Path, str | None]:
-    """The file that a CONFIG argument means, and the model in it where it says FAMILY:MODEL."""
+    """The file that a CONFIG argument names, and the model in it if it is FAMILY:MODEL."""
     if path := _file(str(source)):
         return path, None
     text, colon, name = str(source).rpartition(":")
@@ -109,7 +109,7 @@ def _shipped() -> list[str]:
 
 
 def dump_config(config: Config) -> str:
-    """The config as YAML, every setting resolved; ``load_config`` gives back an equal one."""
+    """The config as YAML with all defaults; ``load_config`` reads an equal one from it."""
     return yaml.safe_dump(to_dict(config), sort_keys=False)
 
 

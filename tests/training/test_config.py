@@ -109,7 +109,7 @@ def test_a_memory_of_null_makes_a_baseline(small: Path) -> None:
         ("task.length=[1, 2, 3]", "task.length: should be a whole number or [low, high]"),
         ("task.length=1.5", "task.length: should be a whole number or [low, high], not 1.5"),
         ("task.length=99999999999999999999999999", "task.length: should be [low, high] with"),
-        ("task.length=&a [*a]", "a config has no use for aliases"),
+        ("task.length=&a [*a]", "aliases are not allowed in a config"),
         ("train.optimizer.lr=1e38", "train.optimizer.lr: should be less than or equal to"),
         ("task.width.deep=4", "width is a single value"),
         ("task={kind: priority_sort, items: 16, sorted: 17}", "task.sorted: cannot be more than"),
@@ -168,7 +168,7 @@ def test_a_missing_block_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\na: 2\n", "the key a stands twice (line 2"),
+        ("a: 1\na: 2\n", "the key a appears twice (line 2"),
         ("- a\n", "should hold the keys task, model and train"),
         ("a: [\n", "is not valid YAML"),
         ("a: !!python/object/apply:os.system [true]\n", "is not valid YAML"),

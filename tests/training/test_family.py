@@ -207,8 +207,8 @@ def test_families_are_not_among_the_configs() -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("small.yaml", "small.yaml: is a family; small.yaml:MODEL is one of it, and ntm sweep "
-         "small.yaml runs them all. Its models are gru, fixed, ntm-1.5, other"),
+        ("small.yaml", "small.yaml: is a family of models; train one with small.yaml:MODEL, or all "
+         "with ntm sweep small.yaml. Its models are gru, fixed, ntm-1.5, other"),
         ("small.yaml:gro", "small.yaml:gro: the family has no such model; did you mean "
          "small.yaml:gru?"),
         ("small.yaml:", "small.yaml:: the family has no such model; it has gru, fixed, ntm-1.5, "
@@ -219,7 +219,7 @@ def test_families_are_not_among_the_configs() -> None:
          "did you mean compare/copy:gru?"),
         ("compare/recal", "compare/recal: no such file, and no shipped config of that name; "
          "did you mean compare/recall?"),
-        ("copy/lstm:gru", "copy/lstm:gru: copy/lstm is one config, and has no models to choose of"),
+        ("copy/lstm:gru", "copy/lstm:gru: copy/lstm is a single config and has no models"),
     ],
 )  # fmt: skip
 def test_a_model_that_is_not_there_gets_the_nearest_name(
@@ -233,7 +233,7 @@ def test_a_model_that_is_not_there_gets_the_nearest_name(
     [
         ("models:", "model: {}\nmodels:", "changed.yaml: model: a family has models instead"),
         (SMALL[SMALL.index("models:") : SMALL.index("\ntrain:")], "models: {}",
-         "changed.yaml: models: should name some, such as"),
+         "changed.yaml: models: should be models by name, such as"),
         ("gru: {", "../gru: {", "changed.yaml: models.../gru: a name should begin with a letter"),
         ("fixed: {controller: {kind: lstm, size: 6}}", "fixed:",
          "changed.yaml: models.fixed: should be a model, such as {controller: {kind: lstm}}"),
