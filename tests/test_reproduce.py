@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from ntm import reproduce
+from ntm import reproduction as reproduce
 from ntm.analysis.results import Result, find_runs, read_results
 from ntm.errors import UsageError
-from ntm.reproduce import FIGURES, TABLES, Wanted, choose, draw, names, needs, table
+from ntm.reproduction import FIGURES, TABLES, Wanted, choose, draw, names, needs, table
 from ntm.runs.start import start_run
 from ntm.training.load import load_config
-from ntm.training.loop import train
 from ntm.views import paper
-from tests.small import Watch
+from tests.small import Watch, edit_manifest, train
 
 EVERYTHING = [*FIGURES, *TABLES]
 
@@ -24,9 +23,9 @@ def make(folder: Path, wanted: Wanted, *settings: str) -> None:
     short = ["train.sequences=16", "train.batch=4", "train.report_every=8", "validation.every=8",
              "validation.episodes=3", "model.controller.size=5"]  # fmt: skip
     config = load_config(wanted.name, [*wanted.settings, *short, *settings])
-    run = start_run(folder, config, torch.device("cpu"), "ntm train")
+    run = start_run(folder, config, torch.device("cpu"), "ntm train").run
     progress = train(run, config, torch.device("cpu"), Watch())
-    run.update_manifest(status=progress.status)
+    edit_manifest(run, status=progress.status)
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,7 @@ class RayExecutor:
             unpack(found.files, job.folder)
             if found.code is None:
                 continue
-            job.run.update_manifest(command=command)
+            job.run.manifest().set_command(command)
             if found.code == 0:
                 return End(job, None)
             if found.code == INTERRUPTED:
