@@ -1,119 +1,450 @@
-"""The suite from Python, for notebooks and for models of one's own."""
+"""The suite from Python: train, evaluate, trace, plot, sample, sweep, report, reproduce.
+
+    import ntm
+
+    run = ntm.train("copy/ntm-lstm", seed=2, settings={"train.batch": 4})
+    print(run.status, run.best_bits)
+    print(ntm.evaluate(run, length=120, slots=256).bit_errors)
+    ntm.plot_memory(ntm.trace(run, length=40))
+
+The command line prints what these functions return. Mistakes that a user can mend raise
+:class:`ntm.NTMError`, with one message that names the key or the path. Wherever a run is asked
+for, its folder will do. With ``progress``, training shows a live line on a terminal and in
+notebooks, and prints lines elsewhere.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
+from typing import Any, TypeAlias
 
-import torch
 from matplotlib.figure import Figure
+from rich.text import Text
 
-from controllers import ControllerConfig, build_controller, configure
-from ntm.analysis.sample import sample as write
+from configs import describe, shipped_configs, shipped_families, shipped_studies
+from ntm import registry, reproduction
+from ntm.analysis import bench as benchmark
+from ntm.analysis import evaluate as scoring
+from ntm.analysis import results
+from ntm.analysis import sample as sampling
 from ntm.analysis.trace import Trace, record
-from ntm.memory.ntm import NTMCell, NTMConfig
+from ntm.errors import NTMError, UsageError
 from ntm.model import Model
-from ntm.registry import register as register
-from ntm.runs.folder import RunDir
-from ntm.runs.models import load_model
-from ntm.views.plots import memory_figure
+from ntm.module import NTM
+from ntm.outcomes import Benchmark, Kinds, Report, Run, Sweep, Trained
+from ntm.registry import register
+from ntm.reproduction import Reproduction
+from ntm.runs import study as studies
+from ntm.runs import sweep as sweeping
+from ntm.runs.executor import Executor, LocalExecutor
+from ntm.runs.folder import Evaluation, RunDir
+from ntm.runs.jobs import plan
+from ntm.runs.models import find_device, load_model
+from ntm.runs.resources import fused_threads, guarded_memory
+from ntm.runs.session import StopOnSignal, train_command, train_recorded
+from ntm.runs.start import continue_run, settings_of_test, start_run
+from ntm.runs.status import Status
+from ntm.training import limits
+from ntm.training.episodes import draw
+from ntm.training.load import load_config, usual_folder
+from ntm.training.loop import Watcher
+from ntm.training.schema import Config
+from ntm.training.settings import Grid, Settings, as_axes, as_settings
+from ntm.training.streams import Stream, numpy_generator
+from ntm.training.task_settings import as_tested, task_settings
+from ntm.views import plots
+from ntm.views import report as page
+from ntm.views import study as study_page
+from ntm.views import tensorboard as board
+from ntm.views.console import Display, SweepConsole, TrainingConsole, standard_error
+from ntm.views.run import Pictures
 from tasks import Episode, Task
 from tasks.losses import BITS
 
+__all__ = [
+    "NTM", "Benchmark", "Evaluation", "Kinds", "NTMError", "Report", "Reproduction", "Run",
+    "Status", "Sweep", "Trace", "Trained", "bench", "evaluate", "kinds", "load", "plot",
+    "plot_memory", "register", "report", "reproduce", "sample", "sweep", "task_settings",
+    "trace", "train",
+]  # fmt: skip
 
-class NTM(Model):
-    """A Neural Turing Machine with a linear readout and the habits of torch.nn.LSTM.
+log = logging.getLogger("ntm")
 
-        model = NTM(10, 8, controller="lstm", slots=128, width=20)
-        output, state = model(x)         # x [T, B, 10] -> output [T, B, 8]; a new episode
-        output, state = model(x, state)  # and on from there
+Folder: TypeAlias = str | os.PathLike[str]
 
-    Time comes first. Without a state, an episode begins; the state that comes back holds the
-    memory [B, N, W], the weights of all heads [B, H, N], the reads and the controller's state,
-    and can be given to the next call. Outputs are logits; those of the paper are their sigmoids.
-    It runs on the fused kernels where they apply (float32 or float64 on the CPU), and elsewhere in
-    plain torch; ``model(x, engine="reference")`` asks for one of them.
 
-    controller: the kind of a controller, such as lstm (``controllers.CONTROLLERS`` has all), of
-        ``hidden_size`` units in each of its ``layers``; or its settings as a ControllerConfig.
-    generator: draws the first parameters; without one, torch's global generator decides.
+def kinds() -> Kinds:
+    """What a config can name, and the configs that are shipped."""
+    found = registry.kinds()
+    return Kinds(
+        found["tasks"],
+        found["controllers"],
+        found["memories"],
+        {name: describe(name) for name in shipped_configs()},
+        {name: describe(name) for name in shipped_families()},
+        {name: describe(name) for name in shipped_studies()},
+        registry.troubles(),
+    )
+
+
+def train(
+    config: Folder,
+    *,
+    seed: int | None = None,
+    run: Folder | None = None,
+    settings: Settings = (),
+    resume: bool = False,
+    device: str = "auto",
+    engine: str | None = None,
+    threads: int | None = None,
+    progress: bool = True,
+    tensorboard: bool = False,
+) -> Run:
+    """Trains a model until it has solved its task, or its budget of sequences is used up.
+
+    config: a YAML file, a shipped config such as ``copy/ntm-lstm``, or a model of a family,
+        ``compare/copy:gru``.
+    seed: of the weights and the training sequences; by default the config's.
+    run: the folder of the run; by default ``runs/TASK/CONFIG/seed-N``.
+    settings: of the config, otherwise: ``{"train.batch": 4}`` or ``["train.batch=4"]``.
+    resume: continues the run in that folder from its last checkpoint.
+    device: ``auto``, ``cpu`` or ``cuda``. engine: ``auto``, ``reference`` or ``fused``.
+    threads: of the fused engine; by default all cores, or OMP_NUM_THREADS.
+    tensorboard: also writes for TensorBoard, into ``RUN/tensorboard``.
+
+    The first Ctrl-C saves and returns a run with the status ``interrupted``; a second one raises
+    KilledError. Raises RunExistsError where there is a run already, and NotFiniteError where
+    training diverges.
     """
-
-    core: NTMCell
-
-    def __init__(
-        self,
-        input_size: int,
-        output_size: int,
-        *,
-        controller: str | ControllerConfig = "lstm",
-        hidden_size: int = 100,
-        layers: int = 1,
-        slots: int = 128,
-        width: int = 20,
-        read_heads: int = 1,
-        write_heads: int = 1,
-        shift_range: int = 1,
-        initial: Literal["constant", "learned"] = "constant",
-        read: Literal["after", "before"] = "after",
-        shared: bool = False,
-        shift_bias: float = 0.0,
-        erase_bias: float = 0.0,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        memory = NTMConfig(
-            slots=slots, width=width, read_heads=read_heads, write_heads=write_heads,
-            shift_range=shift_range, initial=initial, read=read, shared=shared,
-            shift_bias=shift_bias, erase_bias=erase_bias,
-        )  # fmt: skip
-        if isinstance(controller, str):
-            controller = configure(controller, size=hidden_size, layers=layers)
-        if generator is None:
-            generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        inner = build_controller(controller, input_size + memory.reads_size, generator)
-        super().__init__(NTMCell(inner, memory, generator), output_size, generator)
+    if tensorboard:
+        board.require()  # before anything is created
+    given = as_settings(settings, seed=seed, engine=engine)
+    resolved = load_config(os.fspath(config), given)
+    folder = Path(run) if run is not None else _usual_run(os.fspath(config), resolved)
+    command = train_command(os.fspath(config), given, run, device, threads, resume)
+    with ExitStack() as stack:
+        stack.enter_context(fused_threads(threads))
+        where = find_device(device, resolved)
+        stack.enter_context(guarded_memory(where))
+        if resume:  # locked before anything in the folder is changed
+            stack.enter_context(RunDir.open(folder).lock())
+            started = continue_run(folder, given, resolved, where, command)
+        else:
+            started = start_run(folder, resolved, where, command)
+            stack.enter_context(started.run.lock())
+        for note in started.notes:
+            log.warning(note)
+        console = TrainingConsole(standard_error(), started.config.train.sequences, not progress)
+        console.starts(started.run.manifest())
+        watcher: Watcher = stack.enter_context(console)
+        if tensorboard:
+            watcher = stack.enter_context(board.TensorBoard(started.run, watcher))
+        train_recorded(started, watcher, resume)
+    return Run.open(folder)
 
 
-class Trained(Model):
-    """The model of a run. ``task`` is what it is validated on: ``task.sample(rng, batch)``."""
-
-    def __init__(self, model: Model, task: Task) -> None:
-        torch.nn.Module.__init__(self)
-        self.core, self.readout, self.task = model.core, model.readout, task
+def _usual_run(config: str, resolved: Config) -> Path:
+    return Path("runs") / usual_folder(config, resolved.task) / f"seed-{resolved.seed}"
 
 
-def load(run: str | Path, slots: int | None = None) -> Trained:
-    """The trained model of a run, in evaluation mode; ``slots`` gives it another memory.
+def evaluate(
+    run: Folder,
+    *,
+    slots: int | None = None,
+    episodes: int = 1000,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int | None = None,
+    task: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Evaluation:
+    """Scores a trained run on held-out episodes, and keeps the result in the run, for reports.
 
-    Raises ntm.errors.NTMError where there is no run, or none that can be read.
+        ntm.evaluate(run, length=120, slots=256)
+
+    slots: of the memory, other than in training. seed: of the episodes.
+    settings: of the task, other than in training; ``task`` takes them as a mapping.
+
+    Returns the means over all episodes, and for each combination of conditions.
     """
-    model, config = load_model(RunDir.open(run), slots=slots)
-    return Trained(model, config.validation_task).eval()
+    directory, given = RunDir.open(run), {**(task or {}), **settings}
+    where = find_device(device, directory.config())
+    with fused_threads(threads), guarded_memory(where):
+        model, config = load_model(directory, where, slots)
+        tested = as_tested(config.task, given)
+        given = settings_of_test(directory, tested, given)
+        summary = scoring.evaluate(model, tested, episodes, seed).summary()
+    weights, memory = directory.load_best().state, config.model.memory
+    found = Evaluation(
+        task=given,
+        slots=memory.slots if memory else None,
+        seed=seed,
+        sequences=weights.get("sequences", weights.get("progress", {}).get("sequences")),
+        **summary,
+    )
+    if found.is_finite:  # weights that have diverged are not worth a line in a report
+        try:
+            directory.keep_evaluation(found)
+        except NTMError as error:  # such as a folder that is only readable
+            log.warning("not kept: %s", error)
+    return found
 
 
-def sample(
-    model: Trained, length: int = 200, temperature: float = 1.0, prompt: str = "", seed: int = 0
-) -> str:
-    """Text from a model of charlm: the prompt, and ``length`` characters after it.
+def load(run: Folder, slots: int | None = None) -> Trained:
+    """The trained model of a run, in evaluation mode.
 
-    temperature: 1 is what was learned, less is more certain, 0 takes the most likely each time.
-    Raises ntm.errors.UsageError for a model of another task.
+    slots: of the memory, other than in training. Raises NTMError where there is no run, or where
+    its files cannot be read.
     """
-    return write(model, model.task, length, temperature, prompt, seed)
+    return Trained(*load_model(RunDir.open(run), slots=slots)).eval()
 
 
-def trace(model: Model, episode: Episode, index: int = 0) -> Trace:
-    """What a model did at every step of one sequence of a batch.
+def trace(
+    source: Model | Folder,
+    episode: Episode | None = None,
+    index: int = 0,
+    *,
+    slots: int | None = None,
+    seed: int = 0,
+    task: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Trace:
+    """Records every step of a model on one sequence: what goes in and out, memory and heads.
 
-    The outputs of the model of a run are read as its task's; those of another are bits.
+        ntm.trace(run, length=40)
+        ntm.trace(model, episode)
+
+    source: a run, a model that ``load`` returned, or any :class:`NTM`, which needs an episode; its
+        outputs are read as bits.
+    index: of the sequence within the episode's batch.
+    seed: of the episode that is drawn where none is given; settings: of its task, other than in
+        training; ``task`` takes them as a mapping.
     """
+    model = source if isinstance(source, Model) else load(source, slots)
+    if episode is None:
+        if not isinstance(model, Trained):
+            raise UsageError("episode: is missing; only the model of a run has a task to draw from")
+        _, episode = _episode(model.config, {**(task or {}), **settings}, seed)
     loss = model.task.loss if isinstance(model, Trained) else BITS
-    return record(model, episode, loss, index)
+    return record(model, episode, loss, index, slots if isinstance(source, Model) else None)
+
+
+def _episode(config: Config, settings: Mapping[str, Any], seed: int) -> tuple[Task, Episode]:
+    """A held-out task, by default of the size in validation, and one episode of it."""
+    task = as_tested(config.task, dict(settings) or config.validation.task).held_out("test")
+    limits.check(task, config.model, batch=1, history=False)
+    return task, draw(task, numpy_generator(seed, Stream.EVALUATION), 1)
 
 
 def plot_memory(found: Trace, title: str = "", symbols: str = "") -> Figure:
-    """The figure of a trace: what was put in and written; what was read and said.
+    """The figure of a trace: inputs and writes on the left, outputs and reads on the right.
 
     symbols: of a task on text, its ``symbols``.
     """
-    return memory_figure(found, title, symbols)
+    return plots.memory_figure(found, title, symbols)
+
+
+def plot(
+    run: Folder,
+    *,
+    slots: int | None = None,
+    seed: int = 0,
+    explore: bool = False,
+    animate: bool = False,
+    learning: bool = False,
+    task: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> list[Path]:
+    """Draws a run into its folder: its learning curve, and its memory on one episode.
+
+    slots: of the memory, other than in training. seed: of the episode.
+    settings: of the task, other than in training; ``task`` takes them as a mapping.
+    explore: also a page to step through the episode. animate: also the episode as a GIF.
+    learning: also the episode over training as a GIF, for a run with ``train.snapshots``.
+
+    Returns the files that were written.
+    """
+    directory = RunDir.open(run)
+    model, config = load_model(directory, slots=slots)
+    shown, episode = _episode(config, {**(task or {}), **settings}, seed)
+    moments = _snapshots(directory) if learning else []
+    options = {name: value for name, value in (("slots", slots), ("seed", seed)) if value}
+    pictures = Pictures(directory, config, shown, episode, options)
+    found = record(model, episode, shown.loss)
+    pictures.learning_curve()
+    pictures.memory(found)
+    pictures.accuracy()
+    if explore:
+        pictures.explorer(found)
+    if animate:
+        pictures.episode(found)
+    if moments:
+        models = {n: load_model(directory, slots=slots, snapshot=n)[0] for n in moments}
+        pictures.learning({n: record(m, episode, shown.loss) for n, m in models.items()})
+    return pictures.written
+
+
+def _snapshots(run: RunDir) -> list[int]:
+    """The sequences after which a run kept snapshots. Raises NTMError where there are none."""
+    if not (moments := run.snapshots()):
+        raise NTMError(
+            f"{run.path}: no snapshots were kept; ntm train --set train.snapshots=24 keeps some"
+        )
+    if not run.rows(run.validation_file):
+        raise NTMError(f"{run.validation_file}: holds no row of validation")
+    return moments
+
+
+def sample(
+    source: Trained | Folder,
+    length: int = 200,
+    *,
+    temperature: float = 1.0,
+    prompt: str = "",
+    seed: int = 0,
+    slots: int | None = None,
+    threads: int | None = None,
+) -> str:
+    """Text from a model of ``charlm``: the prompt, and ``length`` characters after it.
+
+    temperature: 1 samples from the learned distribution, less is more certain, and 0 takes the
+        most likely character each time.
+
+    Raises UsageError for a model of another task.
+    """
+    with fused_threads(threads):
+        model = source if isinstance(source, Trained) else load(source, slots)
+        return sampling.sample(model, model.task, length, temperature, prompt, seed)
+
+
+def sweep(
+    configs: Folder | Sequence[Folder],
+    *,
+    seeds: int | None = None,
+    grid: Grid = (),
+    settings: Settings = (),
+    only: Sequence[str] = (),
+    workers: int = 1,
+    retries: int = 1,
+    out: Folder | None = None,
+    executor: str = "local",
+    address: str | None = None,
+    cpus: float = 1,
+    gpus: float = 0,
+    progress: bool = True,
+) -> Sweep:
+    """Trains every combination of configs, settings and seeds once, and reports on the runs.
+
+    Called again, it does only what is missing.
+
+    configs: YAML files, shipped configs, or families, which stand for all their models. Or one
+        study, whose variants are also tested; it has its seeds and settings itself.
+    seeds: seeds 1 to N of each combination; by default 1.
+    grid: settings to combine, ``{"train.batch": [1, 8]}``; settings: of all runs.
+    only: variants of a study; by default all.
+    out: by default ``runs/sweep``, of a study ``runs/studies/NAME``.
+    workers: runs at a time. retries: of a run that fails.
+    executor: ``local``, or ``ray``, an optional extra, on the cluster at ``address``, with so many
+        ``cpus`` and ``gpus`` for each run.
+    """
+    if executor not in ("local", "ray"):
+        raise UsageError(f"--executor {executor}: should be local or ray")
+    sources = [configs] if isinstance(configs, str | os.PathLike) else configs
+    names = [os.fspath(source) for source in sources]
+    study = studies.study_of(names, {"--seeds": seeds, "--grid": grid, "--set": settings})
+    if study is not None:
+        folder = study.folder if out is None else Path(out)
+        jobs = study.jobs(folder, only)
+    elif only:
+        raise UsageError("--only: chooses variants of a study, and this is none")
+    else:
+        folder = Path("runs/sweep" if out is None else out)
+        jobs = plan(names, seeds or 1, as_axes(grid), as_settings(settings), folder)
+    console = SweepConsole(standard_error(), workers, quiet=not progress)
+    with sweeping.lock(folder), StopOnSignal() as stop, console as shown:
+        watcher: sweeping.SweepWatcher = shown
+        if study is not None:
+            watcher = studies.Recorder(study, folder, shown)
+        where: Executor = LocalExecutor(workers)
+        if executor == "ray":
+            from ntm.runs.cluster import RayExecutor  # an optional extra
+
+            where = RayExecutor(address, workers, cpus, gpus)
+        try:
+            state = sweeping.sweep(jobs, folder, where, watcher, retries, stop.requested)
+        finally:
+            where.stop()
+    done = [Run.open(job.folder) for job in state.done]
+    failed = {job.folder: error for job, error in state.failed}
+    made = None
+    if study is not None:
+        studies.record(study, folder, state.done)
+        made = Report(study_page.write(study, folder), [])
+    elif done:
+        made = report(folder, out=folder / "report")
+    return Sweep(folder, len(jobs), state.before, done, failed, made)
+
+
+def report(runs: Folder | Sequence[Folder], out: Folder = "report") -> Report:
+    """Compares runs: a page that opens offline, the same as Markdown, a table, and the figures.
+
+    runs: folders of runs, or folders that hold runs.
+    """
+    folders = [runs] if isinstance(runs, str | os.PathLike) else runs
+    found, left_out = results.read_results(results.find_runs(map(Path, folders)))
+    if not found:
+        problems = "".join(f"\n  {path}: {problem}" for path, problem in left_out)
+        raise NTMError(f"no run that has ended is there to report on:{problems}")
+    sections = []
+    for task, groups in results.group(found).items():
+        traces, troubles = results.traces_of(groups)
+        left_out += troubles
+        sections.append(page.section(task, groups, traces))
+    count = f"{len(found)} run{'s' * (len(found) != 1)}, {results.versions(found)}"
+    return Report(page.write(Path(out), sections, left_out, count), left_out)
+
+
+def reproduce(
+    figures: str | Sequence[str] = "all",
+    *,
+    runs: Sequence[Folder] = (),
+    out: Folder = "figures",
+    quick: bool = False,
+) -> Reproduction:
+    """Draws the paper's figures and tables from runs, and names the runs that are missing.
+
+    figures: ``fig3`` to ``fig18``, ``table1`` to ``table3``, or ``all``.
+    runs: folders that hold runs; by default ``runs``.
+    quick: trains small versions in minutes, and draws from those.
+    """
+    names = reproduction.names([figures] if isinstance(figures, str) else figures)
+    if quick and runs:
+        raise UsageError(
+            f"--quick draws from small versions in {reproduction.SMALL}, not from --runs"
+        )
+    if quick:
+        with StopOnSignal() as stop, SweepConsole(standard_error(), workers=1) as watcher:
+            reproduction.train_missing(names, reproduction.SMALL, watcher, stop.requested)
+    found, left_out = reproduction.read_runs(names, [Path(run) for run in runs], quick)
+    return reproduction.make(names, found, left_out, Path(out), quick)
+
+
+def bench(
+    *, device: str = "cpu", repeats: int = 5, threads: int | None = None, progress: bool = True
+) -> Benchmark:
+    """Measures whole training steps on each engine, the sides of a case in turn.
+
+    repeats: of each measurement, of which the median counts.
+    """
+    with fused_threads(threads), Display(standard_error()) as display:
+        where = find_device(device, load_config("copy/ntm-lstm"))
+        rows = []
+        for row in benchmark.bench(where, repeats):
+            rows.append(row)
+            if progress:
+                display.show(Text(f"measured {row.config}, batch {row.batch}"))
+        return Benchmark(benchmark.about(where), rows)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ntm.runs.folder import RunDir
+from ntm.runs.models import new_model
 from ntm.runs.start import start_run
+from ntm.training import loop
 from ntm.training.load import parse_config
+from ntm.training.schedule import Progress
 from ntm.training.schema import Config
 
 SMALL: dict[str, Any] = {
@@ -42,7 +47,25 @@ def small_config_of(task: dict[str, Any], **blocks: Any) -> Config:
 
 
 def new_run(path: Path, config: Config) -> RunDir:
-    return start_run(path, config, torch.device("cpu"), "ntm train small")
+    return start_run(path, config, torch.device("cpu"), "ntm train small").run
+
+
+def train(
+    run: RunDir,
+    config: Config,
+    device: torch.device,
+    watcher: loop.Watcher,
+    resume: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Progress:
+    """Trains the config's model in its run."""
+    return loop.train(run, config, new_model(config, device), watcher, resume, should_stop)
+
+
+def edit_manifest(run: RunDir, **entries: Any) -> None:
+    """Changes a manifest from outside, as another version or another computer would."""
+    data = {**run.manifest(), **entries}
+    run.manifest_file.write_text(json.dumps(data), encoding="utf-8")
 
 
 class Watch:

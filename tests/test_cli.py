@@ -13,9 +13,11 @@ from typing import NamedTuple
 import pytest
 
 from controllers import CONTROLLERS
-from ntm import cli, reproduce
+from ntm import cli
+from ntm import reproduction as reproduce
 from ntm.runs.folder import RunDir
 from tasks import TASKS
+from tests.small import edit_manifest
 from tests.tasks import grammar
 
 SMALL = """
@@ -159,7 +161,7 @@ def test_small_versions_are_trained_once(ntm: Terminal, monkeypatch: pytest.Monk
     # A small version is not taken for the paper's task; one that has begun can be gone on with.
     assert "ntm train copy/ntm-lstm\n" in ntm("reproduce", "fig6").err
     ntm("train", "copy/ntm-lstm", "--set", "train.sequences=1", "--set", "validation.episodes=1")
-    RunDir("runs/copy/ntm-lstm/seed-1").update_manifest(status="interrupted")
+    edit_manifest(RunDir("runs/copy/ntm-lstm/seed-1"), status="interrupted")
     said = ntm("reproduce", "fig6").err
     assert "left out: runs/copy/ntm-lstm/seed-1: has not ended" in said
     assert "ntm train copy/ntm-lstm --resume" in said

@@ -10,9 +10,8 @@ import torch
 from ntm.analysis.evaluate import evaluate
 from ntm.runs.models import load_model
 from ntm.training.load import load_config
-from ntm.training.loop import train
 from ntm.training.task_settings import with_settings
-from tests.small import Watch, new_run
+from tests.small import Watch, new_run, train
 
 
 @pytest.mark.slow

@@ -126,7 +126,7 @@ def train(text: str, folder: Path) -> tuple[int, str]:
     patch.setattr("os.fsync", lambda handle: None)  # these two take most of the time
     patch.setattr("ntm.runs.start._commit", lambda: None)
     steps = itertools.count()
-    patch.setattr("ntm.cli._StopOnSignal.requested", lambda _: next(steps) == 10)
+    patch.setattr("ntm.runs.session.StopOnSignal.requested", lambda _: next(steps) == 10)
     signal.signal(signal.SIGALRM, _hangs)
     signal.alarm(60)
     try:

@@ -6,19 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from ntm import reproduce
+from ntm import reproduction as reproduce
 from ntm.analysis.results import Result, find_runs, read_results
 from ntm.errors import NTMError, UsageError
 from ntm.memory.ntm import NTMConfig
-from ntm.reproduce import TABLES, Wanted, choose, draw, names, needs, table, train_missing
+from ntm.reproduction import TABLES, Wanted, choose, draw, names, needs, table, train_missing
 from ntm.runs.jobs import Job
 from ntm.runs.start import start_run
 from ntm.runs.sweep import SweepState
 from ntm.training.load import load_config
-from ntm.training.loop import train
 from ntm.views import paper
 from ntm.views.paper_figures import FIGURES, NTM
-from tests.small import Watch
+from tests.small import Watch, edit_manifest, train
 
 EVERYTHING = [*FIGURES, *TABLES]
 
@@ -28,9 +27,9 @@ def make(folder: Path, wanted: Wanted, *settings: str) -> None:
     short = ["train.sequences=16", "train.batch=4", "train.report_every=8", "validation.every=8",
              "validation.episodes=3", "model.controller.size=5"]  # fmt: skip
     config = load_config(wanted.name, [*wanted.settings, *short, *settings])
-    run = start_run(folder, config, torch.device("cpu"), "ntm train")
+    run = start_run(folder, config, torch.device("cpu"), "ntm train").run
     progress = train(run, config, torch.device("cpu"), Watch())
-    run.update_manifest(status=progress.status)
+    edit_manifest(run, status=progress.status)
 
 
 @pytest.fixture(scope="module")

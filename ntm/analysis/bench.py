@@ -54,7 +54,7 @@ GRID = [
 
 
 class Row(NamedTuple):
-    """Median seconds of a whole training step; None where an engine cannot run."""
+    """Median seconds of a whole training step; None where the fused engine cannot run."""
 
     config: str
     batch: int
@@ -65,17 +65,22 @@ class Row(NamedTuple):
 
     @property
     def times_reference(self) -> float | None:
-        """How many times as fast as the reference the fused engine is."""
+        """The speed of the fused engine, relative to the reference."""
         return None if self.fused is None else self.reference / self.fused
 
     @property
     def times_lstm(self) -> float | None:
-        """How many times as fast as torch.nn.LSTM alone the fused engine is."""
+        """The speed of the fused engine, relative to torch.nn.LSTM alone."""
         return None if self.fused is None else self.lstm / self.fused
+
+    def as_dict(self) -> dict[str, Any]:
+        """All numbers, with the ratios."""
+        ratios = {"times_reference": self.times_reference, "times_lstm": self.times_lstm}
+        return {**self._asdict(), **ratios}
 
 
 def bench(device: torch.device, repeats: int = 5, grid: list[Case] | None = None) -> Iterator[Row]:
-    """Rows as they are measured: all sides of a case in turn, ``repeats`` times, medians."""
+    """Yields a row per case: its sides in turn, ``repeats`` times, of which the median counts."""
     use_threads(threads())
     for case in grid or GRID:
         config = load_config(case.config)
@@ -97,13 +102,13 @@ def bench(device: torch.device, repeats: int = 5, grid: list[Case] | None = None
 
 
 def about(device: torch.device) -> dict[str, Any]:
-    """What the figures depend on."""
+    """What the numbers depend on: processor, threads, torch."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {"device": name, "threads": threads(), "torch": torch.__version__}
 
 
 def _training(config: Config, episode: Episode, device: torch.device) -> Callable[[], None]:
-    """A whole training step, but for drawing the episode: that is the same for all."""
+    """A whole training step, except for drawing the episode, which is the same for all."""
     model = new_model(config, device)
     parameters = flatten(model)
     fused = choose_engine(config, model).engine == "fused"
@@ -138,8 +143,8 @@ def _in_turn(
     """Median seconds of a call of each side, warmed up, the sides taking turns.
 
     A turn is as many calls as fill about a tenth of a second, so that short calls are measured
-    as finely as long ones. What runs on torch is measured with one thread and with as many as
-    the fused engine has, and the faster counts.
+    as finely as long ones. Torch is measured with one thread and with as many as the fused engine
+    has, and the faster counts.
     """
     if threads() > 1:
         many = {f"{name}, threads": call for name, call in sides.items() if name != "fused"}

@@ -1,11 +1,11 @@
-"""What many runs found: read from their folders, grouped by model, and compared with statistics."""
+"""The results of many runs: read from their folders, grouped by model, compared statistically."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,18 +34,18 @@ class Result:
 
     run: RunDir
     config: Config
-    manifest: dict[str, Any]
+    manifest: Mapping[str, Any]
     validation: list[dict[str, float]]
     evaluations: list[Evaluation]  # with the weights that the run has now
 
     @property
     def curve(self) -> list[float]:
-        """Validation, in bits above the floor."""
+        """Excess bits of every validation."""
         return [row["bits"] - row["floor"] for row in self.validation]
 
     @property
     def solved(self) -> dict[str, float] | None:
-        """The first row of validation that was below ``solved_bits``."""
+        """The first row of validation below ``solved_bits``; None where there is none."""
         limit = self.config.train.solved_bits
         for row, above in zip(self.validation, self.curve, strict=True):
             if above < limit:
@@ -63,7 +63,7 @@ class Result:
         return min(self.validation, key=lambda row: row["bits"] - row["floor"])
 
 
-#: How the problem of a run begins that is another one's copy.
+#: The beginning of the problem of a run that is a copy of another.
 TWICE = "has the config and the seed of"
 
 
@@ -76,9 +76,9 @@ class Trouble(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but their seed.
+    """Runs that differ in their seed alone.
 
-    details: what sets it apart from other groups of the same model, where there are some.
+    details: the settings that set it apart from other groups of the same model, if there are any.
     """
 
     name: str
@@ -87,12 +87,12 @@ class Group:
 
     @property
     def final_bits(self) -> list[float]:
-        """Bits above the floor in the best validation of each seed."""
+        """Excess bits of the best validation of each seed."""
         return [result.best["bits"] - result.best["floor"] for result in self.results]
 
     @property
     def standing(self) -> tuple[float, ...]:
-        """What groups are ranked by: seeds that solved, sequences until then, final bits."""
+        """The key that ranks groups: seeds that solved, sequences until then, final bits."""
         taken = [effort(result) for result in self.results if result.solved]
         until = float(np.median(taken)) if taken else math.inf
         return -len(taken) / len(self.results), until, float(np.median(self.final_bits))
@@ -122,10 +122,10 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
 
 
 def read_results(paths: Iterable[Path]) -> tuple[list[Result], list[Trouble]]:
-    """The runs that have ended, and those that are broken or have not: these spoil nothing.
+    """The runs that have ended, and those that are damaged or have not ended, and why.
 
-    A run that stopped on numbers that are not finite counts, as one that has not solved its
-    task. Of two runs with the same config and seed, such as a copy, the first counts.
+    A run that diverged counts as one that has not solved its task. Of two runs with the same config
+    and seed, such as a copy, the first counts.
     """
     results, troubles = [], []
     seen: dict[str, Path] = {}
@@ -145,9 +145,8 @@ def read_results(paths: Iterable[Path]) -> tuple[list[Result], list[Trouble]]:
 
 def _read(run: RunDir) -> Result:
     config, manifest = run.config(), run.manifest()
-    status = manifest.get("status", "unknown")
-    if status not in ("solved", "budget", "failed"):
-        raise NTMError(f"has not ended: its status is {status}")
+    if manifest.status is None or not manifest.status.has_result:
+        raise NTMError(f"has not ended: its status is {manifest.status or 'unknown'}")
     validation = run.rows(run.validation_file)
     needed = {"sequences", "seconds", "bits", "floor", "sequence_accuracy"}
     if not validation or not needed <= set(validation[0]):
@@ -225,8 +224,22 @@ def unlike(groups: Iterable[Group]) -> dict[str, list[Any]]:
     return {key: values for key, values in found.items() if len(values) > 1}
 
 
+def traces_of(groups: Iterable[Group]) -> tuple[dict[str, Trace], list[Trouble]]:
+    """An episode of the median run of each group with a memory; runs that give none, and why."""
+    traces, troubles = {}, []
+    for g in groups:
+        if g.median.has_memory:
+            try:
+                traces[g.name] = trace_of(g.median)
+            except NTMError as error:
+                path = g.median.run.path
+                problem = f"no picture of its memory: {error}".replace(f"{path}/", "")
+                troubles.append(Trouble(path, problem))
+    return traces, troubles
+
+
 def trace_of(result: Result) -> Trace:
-    """One episode of the size that validation has, with the weights that the run has kept."""
+    """One episode of the size of validation, with the weights that the run has kept."""
     model, config = load_model(result.run)
     rng = numpy_generator(0, Stream.EVALUATION)
     task = config.validation_task
@@ -234,7 +247,7 @@ def trace_of(result: Result) -> Trace:
 
 
 def versions(results: Iterable[Result]) -> str:
-    """With what the runs were made, in a few words."""
+    """The versions that the runs were made with, on one line."""
     found: dict[str, None] = {}
     for result in results:
         named = result.manifest.get("versions")

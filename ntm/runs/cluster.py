@@ -108,7 +108,7 @@ class RayExecutor:
             if found.code is None:
                 continue
             if command.startswith("ntm train "):  # with the paths of this computer
-                job.run.update_manifest(command=command)
+                job.run.manifest().set_command(command)
             outcome = Outcome(found.code, found.message)
             return End(job, outcome.error, outcome.again)
         return None

@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import shlex
 import shutil
@@ -21,20 +22,18 @@ from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ntm.errors import NTMError, RunLockedError, UsageError
+from ntm.errors import NTMError, RunExistsError, RunLockedError, RunNotFoundError, UsageError
 from ntm.files import TEMPORARY, write_file, writing
+from ntm.runs.manifest import Manifest
 from ntm.training.load import dump_config, load_config
 from ntm.training.schema import Config
 
-#: Says what the files of a run mean; raised when a change would misread older ones.
-FORMAT = 1
-
-#: Says how a checkpoint is read; 2 has a checksum.
+#: How a checkpoint is read; 2 has a checksum.
 CHECKPOINT = "ntm-checkpoint-2"
 
 
 class Checkpoint(NamedTuple):
-    """A moment of training. ``state`` is plain data; nothing in the file can execute code."""
+    """A snapshot of training. ``state`` is plain data; nothing in the file can execute code."""
 
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
@@ -43,20 +42,48 @@ class Checkpoint(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Scores of a run on fixed episodes: means over them, in all and for each condition."""
+    """Scores of a run on fixed episodes: means over all of them, and for each condition."""
 
-    task: dict[str, Any]  # the settings of the task that were given: {} as it was trained
-    slots: int | None
+    task: dict[str, Any]  # the settings of the task that were given; {}: those of training
+    slots: int | None  # of the memory; None: the model has none
     episodes: int
     seed: int  # of the episodes
-    sequences: int  # that the weights had seen
-    bits: float
-    floor: float
-    bit_errors: float  # wrong bits, or wrong answers, in a sequence
-    sequence_accuracy: float  # share of sequences without a wrong bit
-    conditions: list[dict[str, float]]
-    accuracy: float | None = None  # share of right answers, where they are asked one by one
+    sequences: int  # that the weights were trained on
+    bits: float  # cost of a sequence
+    floor: float  # the cost that the best predictor would still have
+    bit_errors: float  # per sequence; of classes, wrong answers
+    sequence_accuracy: float  # fraction of sequences without an error
+    conditions: list[dict[str, float]]  # a row for each combination of conditions, such as length
+    accuracy: float | None = None  # fraction of correct answers, where they are asked one by one
     steps: list[dict[str, float]] = field(default_factory=list)  # by the task's label of steps
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether it scored a model whose outputs are numbers."""
+        return math.isfinite(self.bits)
+
+    @property
+    def excess_bits(self) -> float:
+        """Cost above the floor."""
+        return self.bits - self.floor
+
+    def by_condition(self, name: str) -> list[dict[str, float]]:
+        """The rows of ``conditions`` averaged over all conditions but this one."""
+        rows: dict[float, list[dict[str, float]]] = {}
+        for row in self.conditions:
+            rows.setdefault(row[name], []).append(row)
+        return [{name: value, **_mean(rows[value])} for value in sorted(rows)]
+
+    def condition_names(self) -> list[str]:
+        """The names of the conditions, such as length."""
+        return [name for name in (self.conditions or [{}])[0] if name not in (*_MEANS, "episodes")]
+
+    def scores(self) -> dict[str, Any]:
+        """The scores, with the slots of the memory, as plain data."""
+        unless_empty = ("accuracy", "steps")
+        names = ("episodes", *_MEANS, "slots", "conditions", *unless_empty)
+        data = {name: getattr(self, name) for name in names}
+        return {k: v for k, v in data.items() if k not in unless_empty or v not in (None, [])}
 
     def question(self) -> str:
         """What was asked: two with the same question replace one another."""
@@ -65,18 +92,27 @@ class Evaluation:
 
 _EVALUATION: TypeAdapter[Evaluation] = TypeAdapter(Evaluation)
 
+_MEANS = ("bits", "floor", "bit_errors", "sequence_accuracy")
+
+
+def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of rows of means, each of ``episodes`` episodes."""
+    episodes = sum(row["episodes"] for row in rows)
+    sums = {name: sum(row["episodes"] * row[name] for row in rows) for name in _MEANS}
+    return {"episodes": episodes, **{name: sums[name] / max(1, episodes) for name in _MEANS}}
+
 
 class RunDir:
     """The files of one run.
 
     config.yaml, manifest.json, metrics.csv (training), eval.csv (validation), trace.npz,
     checkpoint/last.safetensors (to resume from; previous.safetensors is the one before it),
-    checkpoint/best.safetensors (the weights that
-    did best in validation: what the run is scored and drawn with), checkpoint/snapshots/ (weights
-    along the way, where they were asked for), evaluations.json, plots/.
+    checkpoint/best.safetensors (the weights that did best in validation: the run is evaluated and
+    plotted with these), checkpoint/snapshots/ (weights during training, if train.snapshots asks
+    for them), evaluations.json, plots/.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.config_file = self.path / "config.yaml"
         self.manifest_file = self.path / "manifest.json"
@@ -91,11 +127,11 @@ class RunDir:
         self.evaluations_file = self.path / "evaluations.json"
 
     @classmethod
-    def create(cls, path: str | Path, config: Config) -> RunDir:
-        """A new run. What is there already is never overwritten."""
+    def create(cls, path: str | os.PathLike[str], config: Config) -> RunDir:
+        """A new run. An existing folder's content is never overwritten."""
         run = cls(path)
         if run.config_file.exists():
-            raise UsageError(
+            raise RunExistsError(
                 f"{run.path} already holds a run: --resume continues it, --run DIR starts another"
             )
         if run.path.is_dir() and any(run._foreign()):
@@ -106,58 +142,48 @@ class RunDir:
         return run
 
     @classmethod
-    def open(cls, path: str | Path) -> RunDir:
-        """A run that exists."""
+    def open(cls, path: str | os.PathLike[str]) -> RunDir:
+        """An existing run."""
         run = cls(path)
         if not run.config_file.is_file():
-            raise UsageError(f"{run.path}: no run here (a run's folder holds a config.yaml)")
+            raise RunNotFoundError(f"{run.path}: no run here (a run's folder holds a config.yaml)")
         return run
 
     def _foreign(self) -> Iterator[Path]:
-        """What is not left over from a run that was killed while it was being made."""
+        """Files that are not left over from a run that was killed while it was created."""
         for path in self.path.rglob("*"):
             if not (path.name == ".lock" or path.suffix == TEMPORARY or path == self._checkpoints):
                 yield path
 
     def tidy(self) -> None:
-        """Removes what was being written when a process was killed."""
+        """Removes files that a killed process had not finished writing."""
         with writing(self.path):
             for file in self.path.rglob(f".*{TEMPORARY}"):
                 file.unlink(missing_ok=True)
 
     def config(self) -> Config:
-        """The config that the run was started with, every setting resolved."""
+        """The config that the run was started with, with every setting."""
         return load_config(self.config_file)
 
     def save_config(self, config: Config) -> None:
-        """Writes the config, every setting resolved."""
+        """Writes the config, with every setting."""
         write_file(self.config_file, dump_config(config))
 
-    def manifest(self) -> dict[str, Any]:
-        """What produced the run, and how it ended. Empty when it is missing."""
-        try:
-            data = json.loads(self.manifest_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise NTMError(f"{self.manifest_file}: cannot be read: {error}") from None
-        if not isinstance(data, dict) or not isinstance(data.get("resumed", []), list):
-            raise NTMError(f"{self.manifest_file}: is not a run's manifest")
-        return data
-
-    def update_manifest(self, **entries: Any) -> None:
-        """Sets entries of the manifest; the others stay."""
-        data = {**self.manifest(), **entries}
-        write_file(self.manifest_file, json.dumps(data, indent=2) + "\n")
+    def manifest(self) -> Manifest:
+        """What made the run, and how it ended; empty where there is none yet."""
+        return Manifest(self.manifest_file)
 
     def picture(self, name: str, options: dict[str, int] | None = None) -> Path:
-        """Where a picture goes; other options give another one, so that none is overwritten."""
+        """The file of a picture, a different one for different options."""
         suffix = "".join(f"-{key}-{value}" for key, value in (options or {}).items())
         return self.path / "plots" / f"{name}{suffix}.png"
 
     @contextlib.contextmanager
     def lock(self, refusal: str = "") -> Iterator[None]:
-        """Keeps other processes from training here; the system drops it if this one dies."""
+        """Keeps other processes from training here; the system releases it if this one dies.
+
+        Raises RunLockedError, with ``refusal`` as its message, where another process holds it.
+        """
         try:
             import fcntl
         except ImportError:  # Windows has none
@@ -174,7 +200,7 @@ class RunDir:
     # Tables
 
     def append(self, file: Path, row: dict[str, Any]) -> None:
-        """One row of metrics or of validation, written at once."""
+        """Appends one row of metrics or of validation, and flushes it."""
         with writing(file), file.open("a", encoding="utf-8", newline="") as stream:
             writer = csv.DictWriter(stream, row, lineterminator="\n")
             if not stream.tell():
@@ -182,12 +208,12 @@ class RunDir:
             writer.writerow(row)
 
     def rows(self, file: Path) -> list[dict[str, float]]:
-        """The rows of a table, as numbers. A row cut off in the middle is left out."""
+        """The rows of a table, as numbers. A truncated row is left out."""
         try:
             with file.open(encoding="utf-8", newline="") as stream:
                 reader = csv.DictReader(stream)
                 if reader.fieldnames and not {"sequences", "bits"} <= set(reader.fieldnames):
-                    raise NTMError(f"{file}: is no table of a run: it has no column named bits")
+                    raise NTMError(f"{file}: is not a table of a run: it has no column named bits")
                 return list(_numbers(reader))
         except FileNotFoundError:
             return []
@@ -197,7 +223,7 @@ class RunDir:
     def has_started(self) -> bool:
         """Whether there is a checkpoint; a run can be killed before its first one.
 
-        A run that has got further and lost it is not started over, which would lose the rest.
+        Raises NTMError for a run that went further and lost it: to start over would lose the rest.
         """
         if self.last_file.exists():
             return True
@@ -230,7 +256,7 @@ class RunDir:
     # Evaluations
 
     def evaluations(self) -> list[Evaluation]:
-        """What ``ntm evaluate`` found, in the order in which it was first asked."""
+        """The results of ``ntm evaluate``, in the order in which they were first asked for."""
         try:
             data = json.loads(self.evaluations_file.read_text(encoding="utf-8"))
             return [_EVALUATION.validate_python(entry) for entry in data]
@@ -241,7 +267,7 @@ class RunDir:
             raise NTMError(f"{self.evaluations_file}: cannot be read: {problem}") from None
 
     def keep_evaluation(self, found: Evaluation) -> None:
-        """Adds an evaluation; one that asked the same is replaced."""
+        """Adds an evaluation, in place of one of the same question."""
         entries = {entry.question(): entry for entry in [*self.evaluations(), found]}
         data = [dataclasses.asdict(entry) for entry in entries.values()]
         lines = ",\n".join(json.dumps(entry, allow_nan=False) for entry in data)
@@ -250,7 +276,7 @@ class RunDir:
     # Checkpoints
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """The moment to resume from, in one file. The one before it is kept, too."""
+        """Writes the checkpoint to resume from. The one before it is kept, too."""
         if self.last_file.exists():
             with writing(self.previous_file):
                 _link(self.last_file, self.previous_file)
@@ -259,16 +285,16 @@ class RunDir:
         self._save(self.last_file, tensors, checkpoint.state)
 
     def save_best(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """The weights that did best in validation so far."""
+        """Writes the weights that did best in validation so far."""
         self._save(self.best_file, {f"model/{name}": t for name, t in weights.items()}, state)
 
     def snapshots(self) -> list[int]:
-        """After how many sequences there are snapshots, in order."""
+        """The sequences after which snapshots were taken, in order."""
         files = self.snapshots_folder.glob("*.safetensors")
         return sorted(int(file.stem) for file in files if file.stem.isdigit())
 
     def save_snapshot(self, weights: dict[str, Tensor], sequences: int) -> None:
-        """Weights along the way."""
+        """Writes the weights as they are after so many sequences."""
         tensors = {f"model/{name}": t for name, t in weights.items()}
         self._save(self._snapshot(sequences), tensors, {"sequences": sequences})
 
@@ -292,7 +318,10 @@ class RunDir:
         write_file(file, safetensors.torch.save(tensors, metadata))
 
     def load_checkpoint(self) -> Checkpoint:
-        """The moment to resume from. If it is damaged, the error says whether the previous is."""
+        """The checkpoint to resume from.
+
+        Raises NTMError where it is damaged; the message says whether the one before it is whole.
+        """
         try:
             return _load(self.last_file)
         except NTMError as error:
@@ -311,7 +340,7 @@ class RunDir:
         )
 
     def load_best(self) -> Checkpoint:
-        """The weights that the run is scored with: the best, or before any validation the last."""
+        """The weights to evaluate: the best, or the last ones before any validation."""
         return _load(self.best_file if self.best_file.exists() else self.last_file)
 
 
@@ -325,7 +354,7 @@ def _load(file: Path) -> Checkpoint:
                 found = metadata.get("format", "none")
                 raise NTMError(
                     f"{file}: not a checkpoint of this program (its format is {found}, "
-                    f"should be {CHECKPOINT})"
+                    f"but should be {CHECKPOINT})"
                 )
             text = metadata["state"]
             state = json.loads(text)
@@ -333,7 +362,7 @@ def _load(file: Path) -> Checkpoint:
                 group, _, name = key.partition("/")
                 tensors[key] = groups[group][name] = stream.get_tensor(key)
         if metadata["checksum"] != _checksum(tensors, text):
-            raise ValueError("its checksum is that of other content")
+            raise ValueError("its checksum does not match its content")
     except FileNotFoundError:
         raise NTMError(f"{file}: no checkpoint here; train the run first") from None
     except (OSError, SafetensorError, KeyError, ValueError) as error:

@@ -18,9 +18,6 @@ from ntm.training.load import expand, load_config, short_name, to_dict
 from ntm.training.schema import Config
 from ntm.training.task_settings import task_settings
 
-#: Statuses of a run that is over.
-ENDED = ("solved", "budget")
-
 
 @dataclass(frozen=True)
 class Test:
@@ -115,7 +112,8 @@ class Job:
     def is_trained(self) -> bool:
         """Whether its run has ended, with the settings asked for; not if it cannot be read."""
         with contextlib.suppress(NTMError):
-            ended = self.run.manifest().get("status") in ENDED
+            status = self.run.manifest().status
+            ended = status is not None and status.is_complete
             return ended and self.run.config_file.exists() and not self.differs()
         return False
 

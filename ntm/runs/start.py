@@ -1,15 +1,13 @@
-"""Starting a run and continuing one: folder, manifest, and what may change in between."""
+"""Starting a run and resuming one: its folder, its manifest, and what may change in between."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
-import sys
 from collections.abc import Iterable
-from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,7 +15,7 @@ from ntm.analysis.evaluate import state_size
 from ntm.errors import UsageError
 from ntm.kernels.threads import threads
 from ntm.model import Model
-from ntm.runs.folder import FORMAT, RunDir
+from ntm.runs.folder import RunDir
 from ntm.runs.models import choose_engine, new_model
 from ntm.runs.processor import processor
 from ntm.training import limits
@@ -29,29 +27,37 @@ from ntm.training.streams import Stream, numpy_generator
 from tasks import Task
 from tasks.base import TaskError
 
-#: Settings that a run may be given anew when it is resumed: those that say when to stop. (With
-#: ``train.rollback_factor`` a change of solved_bits also says when it goes back, from then on.)
+#: Settings that may change when a run is resumed: those that decide when to stop. (With
+#: ``train.rollback_factor``, solved_bits also decides when weights are rolled back, from then on.)
 EXTENDABLE = {"train.sequences", "train.solved_bits"}
 
 
-def start_run(path: Path, config: Config, device: torch.device, command: str) -> RunDir:
-    """The folder of a new run, with its config and its manifest."""
+class Started(NamedTuple):
+    """A run that is ready to be trained.
+
+    notes: what a user should know about a resumed run.
+    model: as it is initialised; a resumed run's weights are in its checkpoint.
+    """
+
+    run: RunDir
+    config: Config
+    notes: list[str]
+    model: Model
+
+
+def start_run(path: Path, config: Config, device: torch.device, command: str) -> Started:
+    """Creates the folder of a new run, with its config and its manifest.
+
+    The model is built first: one that cannot be built leaves no folder behind.
+    """
     _check_memory(config, device)
-    model = new_model(config, device)  # before the folder is made: one that cannot be leaves none
+    model = new_model(config, device)
     for task in lessons(config):
         draw(task, numpy_generator(config.seed, Stream.TRAINING), config.train.batch)
-    circumstances = _circumstances(config, model)
+    facts = {**_circumstances(config, model), **_sizes(model)}
     run = RunDir.create(path, config)
-    run.update_manifest(
-        format=FORMAT,
-        status="running",
-        command=command,
-        started=_now(),
-        seed=config.seed,
-        **circumstances,
-        **_sizes(model),
-    )
-    return run
+    run.manifest().started(command, config.seed, facts)
+    return Started(run, config, [], model)
 
 
 def _check_memory(config: Config, device: torch.device) -> None:
@@ -64,15 +70,43 @@ def _check_memory(config: Config, device: torch.device) -> None:
 
 def continue_run(
     path: Path, settings: Iterable[str], given: Config, device: torch.device, command: str
-) -> tuple[RunDir, Config, list[str]]:
-    """An existing run and its own config, in which only ``EXTENDABLE`` settings may change.
+) -> Started:
+    """Opens an existing run with its own config, in which only ``EXTENDABLE`` settings may change.
 
-    Also returns what a user should know: settings of the ``given`` config that the run has
-    otherwise, and circumstances that have changed. With the same circumstances, the run goes on
-    bit for bit as if it had not stopped.
+    given: the config that the user named; its notes say where the run's own settings differ, and
+    which circumstances have changed. Under the same circumstances, the run continues bit for bit
+    as if it had never stopped.
     """
     run = RunDir.open(path)
-    # The size that a family's budget asked for is in the run's own config, and compared as that.
+    before, config = _extended(run, settings)
+    for task in lessons(config):
+        draw(task, numpy_generator(config.seed, Stream.TRAINING), 1)
+    if run.has_started():
+        run.load_checkpoint()  # before anything is written: it may be damaged
+    run.tidy()
+    if config != before:
+        run.save_config(config)
+
+    new, asked = flat(to_dict(config)), flat(to_dict(given))
+    kept = sorted(k for k in new.keys() | asked.keys() if new.get(k) != asked.get(k))
+    notes = [f"the run keeps its own settings, in which {', '.join(kept)} differ"] if kept else []
+    _check_memory(config, device)
+    model = new_model(config, device)
+    manifest, now = run.manifest(), _circumstances(config, model)
+    if "format" not in manifest:  # it was killed before there was one
+        manifest.started(command, config.seed, {**now, **_sizes(model)})
+    notes += [
+        f"not bit for bit as if it had not stopped: {k} was {manifest[k]}, is {now[k]}"
+        for k in _BIT_FOR_BIT
+        if k in now and manifest.get(k) not in (None, now[k])
+    ]
+    manifest.resumed(command, now)
+    return Started(run, config, notes, model)
+
+
+def _extended(run: RunDir, settings: Iterable[str]) -> tuple[Config, Config]:
+    """The config of a run as it is, and with settings that may change in a resumed run."""
+    # A family's budget decided the size of the controller, which is what the run's config holds.
     settings = [s for s in settings if not s.startswith("parameters=")]
     before, config = run.config(), load_config(run.config_file, settings)
     old, new = flat(to_dict(before)), flat(to_dict(config))
@@ -85,39 +119,14 @@ def continue_run(
             f"{run.path}: a resumed run keeps its settings, but {key} is {old.get(key)} there "
             f"and {new.get(key)} here; only {' and '.join(sorted(EXTENDABLE))} may change"
         )
-    for task in lessons(config):
-        draw(task, numpy_generator(config.seed, Stream.TRAINING), 1)
-    if run.has_started():
-        run.load_checkpoint()  # before anything is written: it may be damaged
-    run.tidy()
-    if config != before:
-        run.save_config(config)
-
-    asked = flat(to_dict(given))
-    kept = sorted(k for k in new.keys() | asked.keys() if new.get(k) != asked.get(k))
-    notes = [f"the run keeps its own settings, in which {', '.join(kept)} differ"] if kept else []
-    _check_memory(config, device)
-    model = new_model(config, device)
-    manifest, now = run.manifest(), _circumstances(config, model)
-    if "format" not in manifest:  # it was killed before there was one
-        now |= {"format": FORMAT, "command": command, "started": _now(), "seed": config.seed}
-        now |= _sizes(model)
-    was = {key: manifest.get(key) for key in now}
-    notes += [
-        f"not bit for bit as if it had not stopped: {k} was {was[k]}, is {now[k]}"
-        for k in _BIT_FOR_BIT
-        if k in now and was[k] not in (None, now[k])
-    ]
-    resumed = [*manifest.get("resumed", []), {"command": command, "started": _now()}]
-    run.update_manifest(status="running", resumed=resumed, **now)
-    return run, config, notes
+    return before, config
 
 
 def settings_of_test(run: RunDir, task: Task, settings: dict[str, Any]) -> dict[str, Any]:
-    """In which settings a test on this task differs from the run's own.
+    """The settings of a test that make it another one than on the run's own task.
 
-    The run's own text elsewhere is no other text. Another one is refused where it was not asked
-    for, or where answers would not mean the same.
+    A path to the run's own text is no other text. Another text is refused unless it was asked for,
+    and where its answers would have another meaning.
     """
     if run.manifest().get("data") is None:
         return settings
@@ -125,14 +134,14 @@ def settings_of_test(run: RunDir, task: Task, settings: dict[str, Any]) -> dict[
         return {key: value for key, value in settings.items() if key != "path"}
     if task.tied or "path" not in settings:
         raise UsageError(
-            f"task.path: is another text than {run.path} was trained on, or has changed since"
+            f"task.path: is not the text that {run.path} was trained on, or has changed since"
             + (", and its words have other numbers" if task.tied else "")
         )
     return settings
 
 
 def _same_data(run: RunDir, task: Task) -> bool:
-    """Whether a task's data are those that the run was made with."""
+    """Whether a task's data are those that the run was trained on."""
     try:
         data = task.data()
     except TaskError as error:
@@ -145,7 +154,7 @@ _BIT_FOR_BIT = ("engine", "device", "threads", "versions", "machine", "data")
 
 
 def _circumstances(config: Config, model: Model) -> dict[str, Any]:
-    """Where and with what a run runs."""
+    """Where, and with which versions, the run is trained."""
     engine, reason = choose_engine(config, model)
     device = model.readout.weight.device
     data = config.task.data()
@@ -166,10 +175,10 @@ def _circumstances(config: Config, model: Model) -> dict[str, Any]:
 
 
 def _sizes(model: Model) -> dict[str, Any]:
-    parts = {name: _count(module) for name, module in model.core.named_children()}
+    sizes = {name: _count(module) for name, module in model.core.named_children()}
     return {
         "parameters": _count(model),
-        "parameters_by_part": {**parts, "readout": _count(model.readout)},
+        "parameters_by_part": {**sizes, "readout": _count(model.readout)},
         "state_size": state_size(model),
     }
 
@@ -181,16 +190,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
 def _count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
 def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested data as one dictionary, its keys joined by dots."""
+    """Nested data as one dictionary, with keys joined by dots."""
     found: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):
@@ -198,16 +203,6 @@ def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{key}"] = value
     return found
-
-
-def peak_memory_mib() -> float | None:
-    """The most memory that this process ever had, in MiB; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows has none
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def _commit() -> str | None:

@@ -262,7 +262,7 @@ def _row(job: Job, result: Result) -> dict[str, Any]:
     return row | made_with(result.manifest)
 
 
-def made_with(manifest: dict[str, Any]) -> dict[str, str]:
+def made_with(manifest: Mapping[str, Any]) -> dict[str, str]:
     """With what a run was made: commit, engine, processor and the version of the suite."""
     device = manifest.get("device", "cpu")
     found = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 from ntm.errors import UsageError
 from ntm.model import ModelConfig
@@ -88,13 +89,15 @@ def _refuse(what: str, needed: int, batch: int) -> None:
         )
 
 
-def cap_memory() -> None:
-    """Makes this process fail with an error where it would allocate more memory than there is.
+@contextlib.contextmanager
+def capped_memory() -> Iterator[None]:
+    """Within it, this process gets an error where it would take more memory than there is.
 
-    Estimates are lower bounds, and a system that has promised too much kills some process, not
-    always the one that asked. Does nothing where the system has no such limit.
+    Estimates are lower bounds, and a system that has promised more than it has kills some process,
+    not always the one that asked. Without effect where the system has no such limit.
     """
     if sys.platform != "linux":
+        yield
         return
     import resource
 
@@ -103,6 +106,11 @@ def cap_memory() -> None:
     if soft == resource.RLIM_INFINITY or soft > cap:
         with contextlib.suppress(ValueError, OSError):  # not allowed to
             resource.setrlimit(resource.RLIMIT_DATA, (cap, hard))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def physical_memory() -> int:

@@ -1,4 +1,4 @@
-"""One training loop for every task and every model; it names none of them."""
+"""The training loop, the same for every task and every model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ntm.analysis.evaluate import evaluate
 from ntm.errors import NotFiniteError
 from ntm.model import Model
 from ntm.runs.folder import RunDir
-from ntm.runs.models import choose_engine, load_weights, new_model
+from ntm.runs.models import choose_engine, load_weights
+from ntm.runs.status import Status
 from ntm.training.curriculum import stages, task_at
 from ntm.training.episodes import draw
 from ntm.training.optim import Ridge, flatten
@@ -24,9 +25,9 @@ from ntm.training.schedule import (
     Progress,
     advance_curriculum,
     has_cooled,
-    is_lost,
     is_over,
     learning_rate,
+    must_roll_back,
     start_cooldown,
     thinning,
     verdict,
@@ -34,15 +35,16 @@ from ntm.training.schedule import (
 from ntm.training.schema import Config
 from ntm.training.step import build_optimizer, clip, differentiation, observation
 from ntm.training.streams import Stream, numpy_generator
+from tasks import Episode
 from tasks.losses import Bits
 
-#: A gradient may overflow while the loss is finite: the backward pass through a hundred steps of
-#: sharpening can multiply by more than 10^38. Such a step is left out; so many in a row are an end.
+#: A gradient may overflow while the loss is finite: a backward pass through a hundred sharpenings
+#: can multiply by more than 10^38. Such a step is skipped; this many in a row end training.
 OVERFLOWS = 10
 
 
 class Watcher(Protocol):
-    """Somebody who watches training: a progress bar, a log."""
+    """Receives the rows of training as they are written: a progress bar, a log."""
 
     def reported(self, row: dict[str, float]) -> None:
         """A row of metrics was written."""
@@ -54,17 +56,19 @@ class Watcher(Protocol):
 def train(
     run: RunDir,
     config: Config,
-    device: torch.device,
+    model: Model,
     watcher: Watcher,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Progress:
-    """Trains until solved, or until the budget is used up; or until ``should_stop()``.
+    """Trains until solved, until the budget is used up, or until ``should_stop()``.
 
-    A resumed run goes on bit for bit as if it had never stopped.
+    model: as ``new_model(config, device)`` initialises it; it is trained in place.
+    resume: continues from the last checkpoint, bit for bit as if training had never stopped.
+
+    Raises NotFiniteError where the loss, or gradients in a row, are not finite.
     """
     task, settings = config.task, config.train
-    model = new_model(config, device)
     parameters = flatten(model)
     gradient = parameters.grad
     assert gradient is not None
@@ -81,33 +85,31 @@ def train(
             progress.status = verdict(config, progress)
             return progress
         if has_cooled(config, progress):
-            progress.cooling = None  # it is not solved by what solved means now
+            progress.cooling = None  # solved_bits has changed, and it is not solved any more
     else:
         save_checkpoint(run, model, optimizer, rng.bit_generator.state, progress)
         keep_snapshot(run, config, model, progress)
     started = time.perf_counter() - progress.seconds
-    progress.status = "running"
-    save, overflows, last_stage = False, 0, stages(config)
+    progress.status = Status.RUNNING
+    save, overflows = False, 0
 
     over = is_over(config, progress)
     while not over:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, progress)
 
-        stop = should_stop()  # asked before the draw: the state is taken only where it is needed
+        stop = should_stop()  # asked before the draw: a checkpoint holds the generator before it
         generator = rng.bit_generator.state if save or stop else None
-        episode = draw(task_at(config, progress.stage), rng, settings.batch).to(device)
-        slots = None if settings.slots is None else _log_uniform(rng, *settings.slots)
+        episode, slots = _draw(config, progress, rng, gradient.device)
         cost = differentiate(episode, slots)
         norm = torch.linalg.vector_norm(gradient)
-        total, norm_value = cost.nats.sum().item(), norm.item()
+        nats, norm_value = cost.nats.sum().item(), norm.item()
         overflows = 0 if math.isfinite(norm_value) else overflows + 1
-        if not math.isfinite(total) or overflows == OVERFLOWS:
-            about = diagnosis(run, model, task, episode, cost.nats, slots)
-            raise NotFiniteError(about)
+        if not math.isfinite(nats) or overflows == OVERFLOWS:
+            raise NotFiniteError(diagnosis(run, model, task, episode, cost.nats, slots))
         # Saved here: the weights have just proved good, and are not changed yet.
         if stop:
-            progress.status = "interrupted"
+            progress.status = Status.INTERRUPTED
         if (save and not overflows) or stop:
             save_checkpoint(run, model, optimizer, generator, progress)
             save = False
@@ -120,46 +122,82 @@ def train(
 
         progress.sequences += settings.batch
         progress.seconds = time.perf_counter() - started
-        _add(
-            progress.interval,
-            bits=total / math.log(2),
-            bit_errors=cost.errors.sum().item(),
-            grad_norm=0 if overflows else norm_value * settings.batch,
-            skipped=settings.batch if overflows else 0,
-            sequences=settings.batch,
-        )
-        if progress.stage < last_stage:
-            scored = episode.mask.sum().item()
-            _add(progress.lesson, bits=total / math.log(2), scored=scored, sequences=settings.batch)
-            advance_curriculum(config, progress)
+        errors = cost.errors.sum().item()
+        _count(config, progress, episode, nats, errors, None if overflows else norm_value)
 
-        def due(every: int) -> bool:
-            return progress.sequences // every > (progress.sequences - settings.batch) // every
-
-        if due(settings.report_every * thinning(config, progress.sequences)):
+        if _due(config, progress, settings.report_every * thinning(config, progress.sequences)):
             watcher.reported(_report(run, progress, optimizer.param_groups[0]["lr"]))
-        if due(config.validation.every) or progress.sequences >= settings.sequences:
+        if (
+            _due(config, progress, config.validation.every)
+            or progress.sequences >= settings.sequences
+        ):
             _validate(run, config, model, progress, watcher)
             keep_snapshot(run, config, model, progress)
             over = is_over(config, progress)
             if not over:
                 start_cooldown(config, progress)
-            if is_lost(config, progress):
-                load_weights(model, run.load_best(), run.best_file)
-                progress.rollbacks += 1
-                run.update_manifest(rollbacks=progress.rollbacks)
-                # Before other weights become the best, so that a run that is killed goes on alike.
+            if must_roll_back(config, progress):
+                _roll_back(run, model, progress)
+                # Before other weights become the best, so that a killed run resumes alike.
                 save_checkpoint(run, model, optimizer, rng.bit_generator.state, progress)
                 overflows = 0  # as in a run that is resumed here
-        save = save or due(settings.checkpoint_every)
+        save = save or _due(config, progress, settings.checkpoint_every)
 
     progress.status = verdict(config, progress)
     save_checkpoint(run, model, optimizer, rng.bit_generator.state, progress)
     return progress
 
 
+def _draw(
+    config: Config, progress: Progress, rng: np.random.Generator, device: torch.device
+) -> tuple[Episode, int | None]:
+    """The next batch, and the memory's slots where training varies their number."""
+    task, settings = task_at(config, progress.stage), config.train
+    episode = draw(task, rng, settings.batch).to(device)
+    return episode, None if settings.slots is None else _log_uniform(rng, *settings.slots)
+
+
 def _log_uniform(rng: np.random.Generator, low: int, high: int) -> int:
     return round(low * math.pow(high / low, rng.random()))
+
+
+def _count(
+    config: Config,
+    progress: Progress,
+    episode: Episode,
+    nats: float,
+    errors: float,
+    norm: float | None,
+) -> None:
+    """Adds a step to the sums of the present row, and to those that the curriculum decides by.
+
+    norm: of the gradient; None where the step was skipped.
+    """
+    batch, bits = config.train.batch, nats / math.log(2)
+    _add(
+        progress.interval,
+        bits=bits,
+        bit_errors=errors,
+        grad_norm=0 if norm is None else norm * batch,
+        skipped=batch if norm is None else 0,
+        sequences=batch,
+    )
+    if progress.stage < stages(config):
+        scored = episode.mask.sum().item()
+        _add(progress.lesson, bits=bits, scored=scored, sequences=batch)
+        advance_curriculum(config, progress)
+
+
+def _due(config: Config, progress: Progress, every: int) -> bool:
+    """Whether the last step has completed another ``every`` sequences."""
+    return progress.sequences // every > (progress.sequences - config.train.batch) // every
+
+
+def _roll_back(run: RunDir, model: Model, progress: Progress) -> None:
+    """Returns to the best weights; the optimiser's averages and the generator stay as they are."""
+    load_weights(model, run.load_best(), run.best_file)
+    progress.rollbacks += 1
+    run.manifest().rolled_back(progress.rollbacks)
 
 
 def _validate(

@@ -1,4 +1,4 @@
-"""What training leaves in its run: checkpoints, snapshots, and a diagnosis where it failed."""
+"""What training writes into its run: checkpoints, snapshots, and a diagnosis of a failure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ntm.errors import NTMError
 from ntm.model import Model
 from ntm.runs.folder import Checkpoint, RunDir
 from ntm.runs.models import load_weights
+from ntm.runs.status import Status
 from ntm.training.schedule import Progress
 from ntm.training.schema import Config
 from tasks import Episode, Task
@@ -22,7 +23,7 @@ from tasks import Episode, Task
 def save_checkpoint(
     run: RunDir, model: Model, optimizer: Optimizer, generator: Any, progress: Progress
 ) -> None:
-    """Writes all that a resumed run needs to go on bit for bit."""
+    """Writes everything that resuming needs to continue bit for bit."""
     tensors: dict[str, Tensor] = {}
     numbers: dict[str, Any] = {}
     for index, entries in optimizer.state_dict()["state"].items():
@@ -40,7 +41,7 @@ def save_checkpoint(
 
 
 def restore(run: RunDir, model: Model, optimizer: Optimizer, rng: Any) -> Progress:
-    """Puts the last checkpoint into model, optimiser and generator; where training stood."""
+    """Loads the last checkpoint into model, optimiser and generator; returns the progress then."""
     checkpoint = run.load_checkpoint()
     load_weights(model, checkpoint, run.last_file)
     try:
@@ -52,6 +53,7 @@ def restore(run: RunDir, model: Model, optimizer: Optimizer, rng: Any) -> Progre
         optimizer.load_state_dict({"state": entries, "param_groups": groups})
         rng.bit_generator.state = checkpoint.state["generator"]
         progress = Progress(**checkpoint.state["progress"])
+        progress.status = Status(progress.status)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise NTMError(f"{run.last_file}: not a readable checkpoint, damaged: {error}") from None
     run.truncate(progress.sequences)
@@ -61,10 +63,10 @@ def restore(run: RunDir, model: Model, optimizer: Optimizer, rng: Any) -> Progre
 def diagnosis(
     run: RunDir, model: Model, task: Task, episode: Episode, nats: Tensor, slots: int | None = None
 ) -> str:
-    """Where numbers first stopped being finite, and what is left of the run."""
+    """Where a number that is not finite first arose, and what is kept of the run."""
     bad = torch.nonzero(~nats.isfinite()).flatten().tolist()
     what = "the loss" if bad else "the gradient"
-    for index in bad or range(min(len(nats), 8)):  # a gradient may break on a finite loss
+    for index in bad or range(min(len(nats), 8)):  # a finite loss can have an infinite gradient
         if origin := first_non_finite(record(model, episode, task.loss, index, slots)):
             break
     else:
@@ -80,7 +82,7 @@ def diagnosis(
 
 
 def keep_snapshot(run: RunDir, config: Config, model: Model, progress: Progress) -> None:
-    """Keeps the weights of every validation, or of every second, fourth ... as they become many."""
+    """Keeps the weights at every validation, or at every second, fourth ... of a long run."""
     most, every = config.train.snapshots, config.validation.every
     if not most:
         return

@@ -5,31 +5,32 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from ntm.runs.status import Status
 from ntm.training.schema import Config
 
-#: So many rows of metrics are written every ``report_every`` sequences; later ones are means of
-#: more and more, so that a very long run does not fill a disk.
+#: This many rows of metrics are written every ``report_every`` sequences; later ones are means over
+#: longer and longer intervals, so that a very long run does not fill a disk.
 ROWS = 10_000
 
 
 @dataclass
 class Progress:
-    """Where training stands: with weights, optimiser and generator, all that a resume needs."""
+    """Where training stands: with weights, optimiser and generator, all that resuming needs."""
 
     sequences: int = 0
     seconds: float = 0.0
-    best_bits: float | None = None  # of the weights that are kept, in validation, above the floor
-    last_bits: float | None = None  # of the last one
-    cooling: int | None = None  # sequences when the cooldown that is under way began
-    status: str = "running"  # running, solved, budget (used up), interrupted, failed
+    best_bits: float | None = None  # excess bits of the best validation, whose weights are kept
+    last_bits: float | None = None  # excess bits of the last validation
+    cooling: int | None = None  # sequences at which the present cooldown began
+    status: Status = Status.RUNNING
     interval: dict[str, float] = field(default_factory=dict)  # sums since the last report
     stage: int = 0  # of the curriculum
-    lesson: dict[str, float] = field(default_factory=dict)  # sums since its last examination
-    rollbacks: int = 0  # how often, to the best weights
+    lesson: dict[str, float] = field(default_factory=dict)  # sums since its last decision
+    rollbacks: int = 0  # to the best weights
 
 
 def learning_rate(config: Config, progress: Progress) -> float:
-    """The step size for the next sequences."""
+    """The learning rate for the next sequences."""
     schedule, lr = config.train.schedule, config.train.optimizer.lr
     sequences = progress.sequences
     if sequences < schedule.warmup:
@@ -47,7 +48,7 @@ def learning_rate(config: Config, progress: Progress) -> float:
 
 
 def advance_curriculum(config: Config, progress: Progress) -> None:
-    """Goes on to the next stage of the curriculum, if the last ``every`` sequences were cheap."""
+    """Enters the next stage of the curriculum if the last ``every`` sequences cost little."""
     curriculum, sums = config.train.curriculum, progress.lesson
     if curriculum is not None and sums["sequences"] >= curriculum.every:
         progress.stage += sums["bits"] < curriculum.advance_bits * sums["scored"]
@@ -55,7 +56,7 @@ def advance_curriculum(config: Config, progress: Progress) -> None:
 
 
 def has_cooled(config: Config, progress: Progress) -> bool:
-    """Whether a cooldown has come to its end."""
+    """Whether a cooldown has ended."""
     over = config.train.schedule.decay_sequences
     return (
         over is not None
@@ -69,32 +70,33 @@ def is_solved(config: Config, progress: Progress) -> bool:
     return progress.best_bits is not None and progress.best_bits < config.train.solved_bits
 
 
-def verdict(config: Config, progress: Progress) -> str:
+def verdict(config: Config, progress: Progress) -> Status:
     """The status of a run that is over."""
-    return "solved" if is_solved(config, progress) else "budget"
+    return Status.SOLVED if is_solved(config, progress) else Status.BUDGET
 
 
 def is_over(config: Config, progress: Progress) -> bool:
-    """Whether the budget is used up; or it is solved, and has cooled down where it should."""
+    """Whether the budget is used up; or the task is solved, and any cooldown has ended."""
     if progress.sequences >= config.train.sequences:
         return True
     cooled = config.train.schedule.kind != "cooldown" or has_cooled(config, progress)
     return is_solved(config, progress) and cooled
 
 
-def is_lost(config: Config, progress: Progress) -> bool:
-    """Whether the machine has just been lost, so that training goes back to the best weights.
+def must_roll_back(config: Config, progress: Progress) -> bool:
+    """Whether the last validation was so bad that training returns to the best weights.
 
-    What is sharp breaks at a step that is too large, and hardly mends at the smaller ones to come.
+    A step that is too large breaks sharp weightings, and the smaller steps that follow hardly
+    restore them.
     """
-    lost, best, last = config.train.rollback_factor, progress.best_bits, progress.last_bits
-    if lost is None or best is None or last is None:
+    factor, best, last = config.train.rollback_factor, progress.best_bits, progress.last_bits
+    if factor is None or best is None or last is None:
         return False
-    return last > lost * max(best, config.train.solved_bits)
+    return last > factor * max(best, config.train.solved_bits)
 
 
 def start_cooldown(config: Config, progress: Progress) -> None:
-    """Begins a cooldown when the last validation asks for it; ends one that has not solved."""
+    """Begins a cooldown once validation is below ``trigger_bits``; ends one that did not solve."""
     below, last = config.train.schedule.trigger_bits, progress.last_bits
     if has_cooled(config, progress):
         progress.cooling = None
@@ -103,5 +105,5 @@ def start_cooldown(config: Config, progress: Progress) -> None:
 
 
 def thinning(config: Config, sequences: int) -> int:
-    """1, and after ``ROWS`` rows 2, 4, 8 ...: a table grows by half of ROWS as a run doubles."""
+    """1, and after ``ROWS`` rows 2, 4, 8 ...: half of ROWS further rows as a run doubles."""
     return 1 << (max(0, sequences - 1) // (config.train.report_every * ROWS)).bit_length()

@@ -15,7 +15,7 @@ from ntm.views.plots import memory_figure
 
 
 def require() -> None:
-    """Raises where TensorBoard is not installed."""
+    """Raises UsageError where TensorBoard is not installed."""
     if find_spec("tensorboard") is None:
         raise UsageError(
             "--tensorboard: TensorBoard is not installed; pip install 'ntm-suite[tensorboard]'"
@@ -23,10 +23,10 @@ def require() -> None:
 
 
 class TensorBoard:
-    """Passes on what a watcher is told, and writes it for TensorBoard: RUN/tensorboard.
+    """Writes the rows of training for TensorBoard, RUN/tensorboard, and passes them on.
 
-    Steps are sequences. Scalars of training and of validation; and whenever validation is the best
-    so far, the memory at work on one episode of its size.
+    Steps are sequences. It writes the scalars of training and of validation; and, whenever
+    validation is the best so far, a figure of the memory on one episode of its size.
     """
 
     def __init__(self, run: RunDir, watcher: Watcher) -> None:
@@ -35,7 +35,7 @@ class TensorBoard:
 
         self.run, self.watcher = run, watcher
         again = None
-        if run.last_file.exists():  # resumed: what it writes again replaces what came after
+        if run.last_file.exists():  # resumed: steps that are repeated replace those written before
             before = run.load_checkpoint().state["progress"]
             again = before["sequences"] + 1
         self.writer = SummaryWriter(run.path / "tensorboard", purge_step=again)

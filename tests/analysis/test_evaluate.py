@@ -9,12 +9,11 @@ import torch
 from ntm.analysis import evaluate as module
 from ntm.analysis.evaluate import Scores, evaluate, state_size
 from ntm.runs.models import load_model, new_model
-from ntm.training.loop import train
 from ntm.training.streams import Stream, numpy_generator
 from tasks.copy import Copy
 from tasks.ngram import NGram
 from tasks.repeat_copy import RepeatCopy
-from tests.small import Watch, new_run, small_config, small_config_of
+from tests.small import Watch, new_run, small_config, small_config_of, train
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from ntm.analysis.results import (
 )
 from ntm.errors import UsageError
 from ntm.runs.folder import RunDir
-from tests.small import new_run, small_config
+from tests.small import edit_manifest, new_run, small_config
 
 
 def made(path: Path, seed: int, bits: Sequence[float], status: str = "budget") -> RunDir:
@@ -34,7 +34,7 @@ def made(path: Path, seed: int, bits: Sequence[float], status: str = "budget") -
     for i, value in enumerate(bits, 1):
         row = {"sequences": 100 * i, "seconds": 3 * i, "bits": value + 2, "floor": 2.0}
         run.append(run.validation_file, {**row, "bit_errors": 0, "sequence_accuracy": 0.25})
-    run.update_manifest(status=status)
+    edit_manifest(run, status=status)
     return run
 
 
@@ -112,7 +112,7 @@ def test_runs_are_grouped_by_all_but_their_seed(tmp_path: Path) -> None:
     for name, config in (("c", other), ("d", gru), ("e", alone)):
         run = new_run(tmp_path / name, config)
         shutil.copy(tmp_path / "a" / "eval.csv", run.validation_file)
-        run.update_manifest(status="budget")
+        edit_manifest(run, status="budget")
     results, _ = read_results(find_runs([tmp_path]))
     groups = group(results)["copy"]
     assert {g.name: [r.config.seed for r in g.results] for g in groups} == {
@@ -126,7 +126,7 @@ def test_runs_are_grouped_by_all_but_their_seed(tmp_path: Path) -> None:
     slower = small_config(train={"solved_bits": 0.1}, validation={"every": 30, "episodes": 4})
     run = new_run(tmp_path / "f", slower)
     shutil.copy(tmp_path / "a" / "eval.csv", run.validation_file)
-    run.update_manifest(status="failed")
+    edit_manifest(run, status="failed")
     results, _ = read_results(find_runs([tmp_path]))
     terms = unlike(group(results)["copy"])
     assert {key: set(values) for key, values in terms.items()} == {
@@ -186,7 +186,7 @@ def test_a_trace_is_of_the_validation_size(tmp_path: Path) -> None:
         "sequence_accuracy": 0,
     }
     run.append(run.validation_file, row)
-    run.update_manifest(status="budget")
+    edit_manifest(run, status="budget")
     (result,), _ = read_results([run.path])
     assert trace_of(result).inputs.shape == (7, 4)
 

@@ -19,9 +19,9 @@ import torch
 
 from ntm.kernels.threads import use_threads
 from ntm.runs.folder import RunDir
+from ntm.runs.session import train_recorded
 from ntm.runs.start import continue_run, start_run
 from ntm.training.load import load_config
-from ntm.training.loop import train
 from tests.small import Watch
 
 CPU = torch.device("cpu")
@@ -34,13 +34,11 @@ def go_on(config_file: str, path: Path) -> None:
     resume = (path / "config.yaml").exists()
     if resume:
         with RunDir.open(path).lock():
-            run, config, _ = continue_run(path, [], config, CPU, "ntm train")
-            progress = train(run, config, CPU, Watch(), resume)
+            train_recorded(continue_run(path, [], config, CPU, "ntm train"), Watch(), resume)
     else:
-        run = start_run(path, config, CPU, "ntm train")
-        with run.lock():
-            progress = train(run, config, CPU, Watch())
-    run.update_manifest(status=progress.status)
+        started = start_run(path, config, CPU, "ntm train")
+        with started.run.lock():
+            train_recorded(started, Watch(), resume)
 
 
 def child(config_file: str, path: Path) -> int:

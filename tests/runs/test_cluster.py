@@ -16,8 +16,7 @@ from ntm.errors import UsageError
 from ntm.runs import cluster
 from ntm.runs.cluster import RayExecutor, pack, run_here, unpack
 from ntm.runs.folder import RunDir
-from ntm.training.loop import train
-from tests.small import Watch, new_run, small_config
+from tests.small import Watch, new_run, small_config, train
 from tests.training.test_loop import CPU
 
 ROOT = Path(__file__).parents[2]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from ntm.errors import NTMError, UsageError
 from ntm.files import write_file
 from ntm.runs.folder import Checkpoint, RunDir
+from ntm.runs.status import Status
 from tests.small import new_run, small_config
 
 
@@ -137,8 +139,11 @@ def test_the_manifest_says_what_produced_the_run(run: RunDir) -> None:
     assert manifest["command"] == "ntm train small"
     assert manifest["versions"]["torch"] == torch.__version__
     assert manifest["seed"] == 1
-    run.update_manifest(status="solved")
-    assert run.manifest() == {**manifest, "status": "solved"}
+    run.manifest().ended(Status.SOLVED, 70, 12.345, 99.5)
+    ended = {"status": "solved", "sequences": 70, "seconds": 12.3, "peak_memory_mib": 99.5}
+    assert run.manifest() == {**manifest, **ended}
+    assert json.loads(run.manifest_file.read_text()) == dict(run.manifest())
+    assert run.manifest().status is Status.SOLVED
     run.manifest_file.write_text("{")
     with pytest.raises(NTMError, match=r"manifest\.json: cannot be read"):
         run.manifest()

@@ -7,8 +7,7 @@ import torch
 
 from ntm.errors import UsageError
 from ntm.runs.models import choose_engine, find_device, load_model, new_model
-from ntm.training.loop import train
-from tests.small import Watch, new_run, small_config
+from tests.small import Watch, new_run, small_config, train
 
 
 def test_a_model_starts_from_its_seed_alone() -> None:

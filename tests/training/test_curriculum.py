@@ -11,11 +11,10 @@ import torch
 from ntm.errors import NTMError
 from ntm.runs.folder import RunDir
 from ntm.training.curriculum import stages, task_at
-from ntm.training.loop import train
 from ntm.training.schema import Config
 from tasks.copy import Copy
 from tasks.priority_sort import PrioritySort
-from tests.small import SMALL, Watch, new_run, small_config_of
+from tests.small import SMALL, Watch, new_run, small_config_of, train
 from tests.training.test_loop import CPU, stop_after
 
 SORT = {"kind": "priority_sort", "width": 3, "items": 11, "sorted": 7}

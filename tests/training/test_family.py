@@ -17,9 +17,8 @@ from ntm.runs.jobs import Job, plan
 from ntm.runs.start import continue_run, start_run
 from ntm.training.family import merge
 from ntm.training.load import dump_config, expand, load_config, parse_config, short_name, to_dict
-from ntm.training.loop import train
 from ntm.training.schema import Config
-from tests.small import Watch, new_run
+from tests.small import Watch, new_run, train
 from tests.tasks import grammar
 from tests.training.test_loop import CPU
 
@@ -300,8 +299,10 @@ def test_a_sweep_knows_its_runs_again(small: str) -> None:
 def test_a_run_of_a_family_goes_on(small: str) -> None:
     given = ["parameters=900"]
     config = load_config("small.yaml:gru", given)
-    run = start_run(Path("run"), config, CPU, "ntm train small.yaml:gru")
-    _, resumed, notes = continue_run(run.path, [*given, "train.sequences=50"], config, CPU, "ntm")
+    run = start_run(Path("run"), config, CPU, "ntm train small.yaml:gru").run
+    _, resumed, notes, _ = continue_run(
+        run.path, [*given, "train.sequences=50"], config, CPU, "ntm"
+    )
     assert resumed == dataclasses.replace(
         config, train=dataclasses.replace(config.train, sequences=50)
     )

@@ -13,9 +13,8 @@ from ntm.errors import UsageError
 from ntm.runs.models import load_model
 from ntm.training import limits
 from ntm.training.load import load_config, parse_config
-from ntm.training.loop import train
 from tasks.copy import Copy
-from tests.small import SMALL, Watch, new_run, small_config
+from tests.small import SMALL, Watch, new_run, small_config, train
 from tests.training.test_loop import CPU
 
 

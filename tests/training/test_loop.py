@@ -14,16 +14,17 @@ from ntm.analysis.evaluate import evaluate
 from ntm.errors import NTMError, UsageError
 from ntm.kernels.threads import threads
 from ntm.memory.ntm import NTMCell
+from ntm.model import Model
 from ntm.runs.folder import Checkpoint, RunDir
 from ntm.runs.models import load_model, load_weights, new_model
 from ntm.runs.start import continue_run
+from ntm.training import loop
 from ntm.training.load import load_config
-from ntm.training.loop import train
 from ntm.training.optim import flatten
 from ntm.training.schedule import Progress, learning_rate
 from ntm.training.schema import Config
 from ntm.training.step import build_optimizer, clip
-from tests.small import SMALL, Watch, new_run, small_config, small_config_of
+from tests.small import SMALL, Watch, edit_manifest, new_run, small_config, small_config_of, train
 from tests.tasks import grammar
 
 CPU = torch.device("cpu")
@@ -249,7 +250,7 @@ def test_a_solved_run_stays_as_it_is_until_more_is_asked_of_it(tmp_path: Path) -
     assert train(run, config, CPU, Watch(), resume=True).status == "solved"
     assert run.last_file.read_bytes() == before
     settings = ["train.solved_bits=0", "train.sequences=90"]
-    run, config, notes = continue_run(run.path, settings, config, CPU, "ntm train --resume")
+    run, config, notes, _ = continue_run(run.path, settings, config, CPU, "ntm train --resume")
     assert notes == [
         "the run keeps its own settings, in which train.sequences, train.solved_bits differ"
     ]
@@ -263,7 +264,7 @@ def test_a_lower_bar_solves_a_run_whatever_its_status(steps: int, tmp_path: Path
     run = new_run(tmp_path / "run", config)
     stop = stop_after(steps) if steps < 99 else lambda: False
     before = train(run, config, CPU, Watch(), should_stop=stop)
-    run, config, _ = continue_run(run.path, ["train.solved_bits=1000"], config, CPU, "")
+    run, config, _, _ = continue_run(run.path, ["train.solved_bits=1000"], config, CPU, "")
     after = train(run, config, CPU, Watch(), resume=True)
     assert after.status == "solved"
     assert after.sequences == max(before.sequences, 15)  # validated every 15
@@ -279,8 +280,8 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
 
 def test_a_run_resumed_under_other_circumstances_says_so(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", small_config())
-    run.update_manifest(threads=97, versions={"python": "2.7"})
-    _, _, notes = continue_run(run.path, [], small_config(), CPU, "ntm train --resume")
+    edit_manifest(run, threads=97, versions={"python": "2.7"})
+    _, _, notes, _ = continue_run(run.path, [], small_config(), CPU, "ntm train --resume")
     assert notes[0].endswith(f"threads was 97, is {threads()}")
     assert "versions was {'python': '2.7'}" in notes[1]
     assert len(notes) == 2
@@ -417,7 +418,7 @@ def test_a_loss_of_a_baseline_that_is_not_finite(tmp_path: Path) -> None:
 def test_the_checkpoint_that_is_kept_is_good_when_training_diverges(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import ntm.training.loop as module
+    from ntm.training import loop as module
 
     monkeypatch.setattr(module, "learning_rate", lambda _, p: 1e-3 if p.sequences < 18 else 3e37)
     config = small_config(
@@ -435,40 +436,25 @@ def test_the_checkpoint_that_is_kept_is_good_when_training_diverges(
     assert all(tensor.isfinite().all() for tensor in run.load_best().weights.values())
 
 
-def overflowing(times: float) -> Callable[[Config, torch.device], Any]:
+def overflowing(config: Config, times: float) -> Model:
     """A model whose gradient overflows in its first so many steps."""
-
-    def build(config: Config, device: torch.device) -> torch.nn.Module:
-        model = new_model(config, device)
-        left = itertools.count(times, -1)
-        model.readout.bias.register_hook(lambda grad: grad * math.inf if next(left) > 0 else grad)
-        return model
-
-    return build
+    model, left = new_model(config), itertools.count(times, -1)
+    model.readout.bias.register_hook(lambda grad: grad * math.inf if next(left) > 0 else grad)
+    return model
 
 
-def test_a_gradient_that_is_never_finite_names_the_parameters(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import ntm.training.loop as module
-
+def test_a_gradient_that_is_never_finite_names_the_parameters(tmp_path: Path) -> None:
     config = small_config(engine="reference")  # autograd calls the hook
     run = new_run(tmp_path / "run", config)
-    monkeypatch.setattr(module, "new_model", overflowing(math.inf))
     with pytest.raises(NTMError, match=r"the gradient is not finite; it arose in readout\.bias"):
-        train(run, config, CPU, Watch())
+        loop.train(run, config, overflowing(config, math.inf), Watch())
     assert run.load_checkpoint().state["progress"]["sequences"] == 0
 
 
-def test_a_gradient_that_overflows_once_is_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import ntm.training.loop as module
-
+def test_a_gradient_that_overflows_once_is_left_out(tmp_path: Path) -> None:
     config = small_config(engine="reference", train={"report_every": 6})  # two steps of 3
     run = new_run(tmp_path / "run", config)
-    monkeypatch.setattr(module, "new_model", overflowing(1))
-    train(run, config, CPU, Watch())
+    loop.train(run, config, overflowing(config, 1), Watch())
     rows = run.rows(run.metrics_file)
     assert [row["skipped"] for row in rows] == [3] + [0] * 9
     assert all(math.isfinite(row["grad_norm"]) and row["grad_norm"] > 0 for row in rows)
@@ -481,7 +467,7 @@ def test_a_gradient_that_overflows_once_is_left_out(
     ("kind", "half"),
     [("constant", 1.0), ("linear", 0.55), ("cosine", 0.55), ("exponential", 0.1**0.5)],
 )
-def test_the_step_size_warms_up_and_decays(kind: str, half: float) -> None:
+def test_the_learning_rate_warms_up_and_decays(kind: str, half: float) -> None:
     config = small_config(
         train={
             "sequences": 1000,
@@ -511,7 +497,7 @@ class Scripted:
 
 def cooled_run(path: Path, monkeypatch: pytest.MonkeyPatch, bits: list[float]) -> RunDir:
     """A run whose validations come out as told, 10 sequences apart; a cooldown takes 20."""
-    import ntm.training.loop as module
+    from ntm.training import loop as module
 
     config = small_config(
         train={
@@ -531,7 +517,7 @@ def cooled_run(path: Path, monkeypatch: pytest.MonkeyPatch, bits: list[float]) -
     return run
 
 
-def test_the_step_size_falls_once_the_task_is_understood(
+def test_the_learning_rate_falls_once_the_task_is_understood(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A dip below solved_bits does not end a run: it ends when it has cooled down."""
@@ -542,7 +528,7 @@ def test_the_step_size_falls_once_the_task_is_understood(
     assert run.load_best().state["sequences"] == 30
 
 
-def test_a_cooldown_that_solves_nothing_gives_the_step_size_back(
+def test_a_cooldown_that_does_not_solve_restores_the_learning_rate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = cooled_run(tmp_path / "run", monkeypatch, [1.9, 3, 1.5, 1.5, 8, 1, 0.1, 0.2, 0.3])
@@ -557,7 +543,7 @@ def test_a_cooldown_that_has_ended_is_over_when_the_run_is_resumed(
 ) -> None:
     """Solved, but not by what solved means now: the step size comes back at once."""
     run = cooled_run(tmp_path / "run", monkeypatch, [9, 1.5, 0.4, 0.7])
-    run, config, _ = continue_run(
+    run, config, _, _ = continue_run(
         run.path, ["train.solved_bits=0.01"], run.config(), CPU, "ntm train --resume"
     )
     monkeypatch.setattr("ntm.training.loop.evaluate", lambda *_: Scripted(iter([9] * 9)))

@@ -11,10 +11,9 @@ import torch
 
 from ntm.errors import NTMError
 from ntm.runs.folder import RunDir
-from ntm.training.loop import train
 from ntm.training.schedule import Progress
 from ntm.training.schema import Config
-from tests.small import SMALL, Watch, new_run, small_config_of
+from tests.small import SMALL, Watch, new_run, small_config_of, train
 from tests.training.test_loop import CPU, stop_after
 
 COPY = {"kind": "copy", "width": 3, "length": [2, 4]}

@@ -25,7 +25,6 @@ from ntm.runs.folder import RunDir
 from ntm.runs.models import load_model, new_model
 from ntm.runs.start import continue_run, settings_of_test
 from ntm.training.load import parse_config
-from ntm.training.loop import train
 from ntm.training.optim import flatten
 from ntm.training.schema import Config
 from ntm.training.step import differentiation
@@ -35,7 +34,7 @@ from tasks.autocomplete import Autocomplete
 from tasks.charlm import CharLM
 from tasks.copy import Copy
 from tasks.text import SYMBOLS, load_words
-from tests.small import Watch, new_run, small_config
+from tests.small import Watch, new_run, small_config, train
 from tests.tasks import grammar
 from tests.training.test_loop import CPU, stop_after
 
@@ -175,7 +174,7 @@ def test_a_text_elsewhere_is_the_same_text_and_another_is_another(tmp_path: Path
         run = new_run(tmp_path / kind, config)
         train(run, config, CPU, Watch(), should_stop=stop_after(1))
         moved = shutil.copy(file, tmp_path / "moved")
-        _, gone_on, notes = continue_run(run.path, [f"task.path={moved}"], config, CPU, "")
+        _, gone_on, notes, _ = continue_run(run.path, [f"task.path={moved}"], config, CPU, "")
         assert gone_on.task == with_settings(config.task, {"path": moved})
         assert not [note for note in notes if "bit for bit" in note]
         assert settings_of_test(run, gone_on.task, {"path": moved, "length": 8}) == {"length": 8}

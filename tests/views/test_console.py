@@ -20,7 +20,7 @@ def test_the_bar_fits_a_narrow_terminal_and_says_what_matters() -> None:
         watcher.reported(row(3000, 15))
         shown = stream.getvalue().split("\r")[-1]
     line = next(part for part in shown.splitlines() if "3,000 sequences" in part)
-    assert "12.346 bits, 7.9 wrong, validation 12.346, 400/s, 4:02 at most" in line
+    assert "12.346 bits, 7.9 errors, validation 12.346, 400/s, 4:02 at most" in line
     assert "\n" not in line.strip()
 
 
@@ -28,7 +28,7 @@ def test_elsewhere_there_are_lines() -> None:
     stream = io.StringIO()
     with TrainingConsole(Console(file=stream, width=30), 100_000) as watcher:
         watcher.reported(row(1000, 10))
-    assert stream.getvalue() == "1,000 sequences: 12.346 bits, 7.9 wrong\n"
+    assert stream.getvalue() == "1,000 sequences: 12.346 bits, 7.9 errors\n"
 
 
 def test_quiet_is_quiet() -> None:

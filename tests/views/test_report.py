@@ -12,7 +12,7 @@ import pytest
 from ntm.analysis.results import Trouble, find_runs, group, read_results
 from ntm.runs.folder import Evaluation, RunDir
 from ntm.views.report import markdown, number, section, write
-from tests.small import new_run, small_config
+from tests.small import edit_manifest, new_run, small_config
 
 HOSTILE = "<script>alert(1)</script>|`x`"
 
@@ -23,7 +23,7 @@ def made(path: Path, bits: list[float], **changes: Any) -> RunDir:
     for i, value in enumerate(bits, 1):
         row = {"sequences": 100 * i, "seconds": 4 * i, "bits": value, "floor": 0.0}
         run.append(run.validation_file, {**row, "bit_errors": 0, "sequence_accuracy": 0.5})
-    run.update_manifest(status="budget", peak_memory_mib=200, command=f"ntm train\r\r{HOSTILE}")
+    edit_manifest(run, status="budget", peak_memory_mib=200, command=f"ntm train\r\r{HOSTILE}")
     best = 100 * (int(np.argmin(bits)) + 1)
     for length in (8, 16):
         entry = Evaluation(

@@ -6,13 +6,15 @@ import re
 import shlex
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from ntm.analysis.results import Group, Result, group
+from ntm.analysis.results import TWICE, Group, Result, Trouble, find_runs, group, read_results
 from ntm.errors import NTMError, UsageError
+from ntm.files import write_file
 from ntm.runs.executor import LocalExecutor
 from ntm.runs.jobs import Job
 from ntm.runs.launcher import INTERRUPTED
@@ -22,6 +24,7 @@ from ntm.training.load import load_config
 from ntm.training.schema import Config
 from ntm.views import paper
 from ntm.views.paper_figures import FIGURES, NTM, Context, label
+from ntm.views.plots import save
 from ntm.views.report import markdown
 
 #: Configs of the paper's three models: ``copy/ntm-ff``; its own row is ``copy/paper-ntm-ff``.
@@ -29,6 +32,8 @@ CONFIGS = {paper.LSTM: "lstm", paper.LSTM_NTM: "ntm-lstm", paper.FF: "ntm-ff"}
 #: The Neural Turing Machine to train for a figure of one has an LSTM, but for these tasks.
 BETTER = {"priority_sort": paper.FF}
 
+#: Where ``--quick`` trains the small versions.
+SMALL = Path("runs/quick")
 #: Small versions, for ``--quick``: seconds of training each. By task: settings of every model, and
 #: the sequences that the LSTM alone is given.
 QUICK: dict[str, tuple[list[str], int]] = {
@@ -267,3 +272,64 @@ def command(wanted: Wanted) -> str:
     words += [word for setting in wanted.settings for word in ("--set", setting)]
     begun = (Path("runs") / wanted.name / "seed-1" / "config.yaml").exists()
     return shlex.join(["ntm", *words, *(["--resume"] if begun else [])])
+
+
+@dataclass
+class Reproduction:
+    """The paper's figures and tables, as far as there are runs to draw them from."""
+
+    files: list[Path] = field(default_factory=list)
+    tables: dict[str, str] = field(default_factory=dict)  # Markdown, by name
+    missing: list[str] = field(default_factory=list)  # per missing run, the command that trains it
+    not_drawn: list[str] = field(default_factory=list)
+    left_out: list[Trouble] = field(default_factory=list)
+
+
+def read_runs(
+    asked: Sequence[str], folders: Sequence[Path], quick: bool
+) -> tuple[list[Result], list[Trouble]]:
+    """The runs to draw from, and those that cannot be read or have not ended.
+
+    folders: by default ``runs``, if it holds any. quick: the small versions alone; otherwise they
+    are left out, since they would pass for the paper's where only their training was shorter.
+    """
+    places = [SMALL] if quick else list(folders) or [Path("runs")]
+    there = [folder for folder in places if folders or any(folder.rglob("config.yaml"))]
+    needed = bool(needs(asked))
+    found, troubles = read_results(find_runs(there) if there and (needed or folders) else [])
+    if not quick:
+        found = [r for r in found if SMALL.resolve() not in r.run.path.resolve().parents]
+    return found, [t for t in troubles if not t.problem.startswith(TWICE)]
+
+
+def make(
+    asked: Sequence[str],
+    found: Sequence[Result],
+    left_out: list[Trouble],
+    out: Path,
+    quick: bool,
+) -> Reproduction:
+    """Draws figures and tables into a folder, with a page that shows them all."""
+    done = Reproduction(left_out=left_out)
+    written: dict[str, list[str]] = {}
+    for name in asked:
+        if name in TABLES:
+            done.tables[name], written[name] = table(name), []
+            done.files.append(out / f"{name}.md")
+            write_file(done.files[-1], done.tables[name] + "\n")
+            continue
+        drawing = draw(name, found, quick)
+        without = "not drawn" if drawing.figure is None else "drawn without it"
+        done.missing += [f"{name}: {without}: {command(wanted)}" for wanted in drawing.missing]
+        if drawing.figure is None:
+            done.not_drawn.append(name)
+            continue
+        written[name] = drawing.sources
+        done.files.append(out / f"{name}.png")
+        save(drawing.figure, done.files[-1])
+    if written:
+        page = out / "figures.md"
+        before = page.read_text("utf-8") if page.is_file() else ""
+        write_file(page, gallery(written, quick, before))
+        done.files.append(page)
+    return done

@@ -1,0 +1,91 @@
+"""The pictures of one run: its learning curve, and one episode at work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ntm.analysis.trace import Trace
+from ntm.runs.folder import RunDir
+from ntm.training.schema import Config
+from ntm.views import animation, explorer, plots
+from ntm.views.comparison import accuracy, curve_of
+from tasks import Episode, Task
+
+
+class Pictures:
+    """Writes the pictures of a run into its folder, and remembers which in ``written``.
+
+    config: of the model as it is shown. task: what the episode was drawn from. options: the
+    settings other than usual, which file names carry.
+    """
+
+    def __init__(
+        self, run: RunDir, config: Config, task: Task, episode: Episode, options: dict[str, int]
+    ) -> None:
+        self.run, self.config, self.task = run, config, task
+        conditions = {name: int(values[0]) for name, values in episode.conditions.items()}
+        self.caption = f"{config.task.kind}: "
+        self.caption += ", ".join(f"{name} {value}" for name, value in conditions.items())
+        self.options = {**conditions, **options}
+        self.written: list[Path] = []
+
+    @property
+    def title(self) -> str:
+        """What is shown, with which memory, and of which run."""
+        memory = self.config.model.memory
+        slots = f", {memory.slots} slots" if memory else ""
+        return f"{self.caption}{slots} ({self.run.path})"
+
+    def learning_curve(self) -> None:
+        """Training and validation over sequences."""
+        figure = plots.learning_curve(
+            self.run.rows(self.run.metrics_file),
+            self.run.rows(self.run.validation_file),
+            str(self.run.path),
+            self.config.train.solved_bits,
+            self.task.unit,
+            self.config.train.curriculum is not None,
+        )
+        self.written.append(self.run.picture("learning_curve"))
+        plots.save(figure, self.written[-1])
+
+    def memory(self, trace: Trace) -> None:
+        """The memory and the heads over one episode, and the trace itself."""
+        self.written.append(self.run.picture("memory", self.options))
+        plots.save(plots.memory_figure(trace, self.title, self.task.symbols), self.written[-1])
+        trace.save(self.run.trace_file)
+        self.written.append(self.run.trace_file)
+
+    def accuracy(self) -> None:
+        """Accuracy by step, from the last evaluation of the present weights that has it."""
+        kept = self.run.evaluations() if self.config.task.symbols else []
+        weights = self.run.load_best().state.get("sequences")
+        by_step = [e.steps for e in kept if e.steps and not e.task and e.sequences == weights]
+        if by_step:
+            figure = accuracy(
+                {self.config.task.kind: by_step[-1:]}, f"{self.run.path}: right answers"
+            )
+            self.written.append(self.run.picture("accuracy"))
+            plots.save(figure, self.written[-1])
+
+    def explorer(self, trace: Trace) -> None:
+        """A page to step through the episode."""
+        self.written.append(self._file("explorer", ".html"))
+        explorer.write(trace, self.title, self.written[-1], self.task.symbols)
+
+    def episode(self, trace: Trace) -> None:
+        """The episode as a GIF."""
+        self.written.append(self._file("episode", ".gif"))
+        animation.write(trace, self.caption, self.written[-1])
+
+    def learning(self, traces: Mapping[int, Trace]) -> None:
+        """The episode over training as a GIF. traces: by sequences."""
+        curve = curve_of(self.run.rows(self.run.validation_file))
+        self.written.append(self._file("learning", ".gif"))
+        animation.write_learning(
+            dict(traces), curve, self.caption, self.task.axis_label, self.written[-1]
+        )
+
+    def _file(self, name: str, suffix: str) -> Path:
+        return self.run.picture(name, self.options).with_suffix(suffix)
