@@ -43,7 +43,7 @@ Fit: TypeAlias = tuple["Tensor | None", tuple[int, ...]]
 def _linear(m: nn.Module, name: str, rows: int, columns: int) -> list[Fit]:
     layer = m._modules.get(name)
     if type(layer) is not nn.Linear:
-        raise ChangedError(f"{name} is a {type(layer).__name__}, not a Linear")
+        raise ChangedError(f"{name} is a {type(layer).__name__}, not exactly a torch.nn.Linear")
     weight, bias = map(layer._parameters.get, ("weight", "bias"))
     return [(weight, (rows, columns)), (bias, (rows,))]
 

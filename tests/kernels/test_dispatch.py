@@ -161,7 +161,7 @@ def forward_hook(model: ntm.NTM) -> None:
 
 
 def forward_pre_hook(model: ntm.NTM) -> None:
-    model.core.controller.gates.register_forward_pre_hook(lambda _module, given: (2 * given[0],))
+    model.core.controller.gates.register_forward_pre_hook(lambda _module, given: (2 * given[0],))  # type: ignore[union-attr]
 
 
 def backward_hook(model: ntm.NTM) -> None:
@@ -241,7 +241,8 @@ def test_hooks_are_called_at_every_step() -> None:
 
 
 def test_a_hook_on_a_tensor_is_called_by_either_engine_and_by_training() -> None:
-    model, seen = model_of(), []
+    seen: list[Tensor] = []
+    model = model_of()
     model.core.interface.weight.register_hook(seen.append)
     assert select(model.core).engine == "fused"
     model(randn(T, B, I))[0].sum().backward()
@@ -472,7 +473,7 @@ def test_functional_call_uses_the_parameters_it_is_given() -> None:
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.trace")
 def test_traced() -> None:
-    model = model_of()
+    model = model_of().requires_grad_(False)
     traced = torch.jit.trace(
         lambda x: unroll(model.core, x)[0], (randn(T, B, I),), check_trace=False
     )
