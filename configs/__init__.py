@@ -1,6 +1,6 @@
-"""The shipped configs, ``<task>/<model>.yaml``, which ``ntm train <task>/<model>`` trains.
+"""The shipped configs: ``<task>/<model>.yaml``, trained by ``ntm train <task>/<model>``.
 
-And the families, ``compare/<task>.yaml``: many models in a file, which ``ntm sweep`` trains.
+And the families, ``compare/<task>.yaml``: many models in one file, trained by ``ntm sweep``.
 """
 
 from __future__ import annotations

@@ -89,10 +89,10 @@ def _refuse(what: str, needed: int, batch: int) -> None:
 
 
 def cap_memory() -> None:
-    """Makes this process fail with an error where it would allocate more memory than there is.
+    """From now on this process gets an error where it would take more than the machine has.
 
-    Estimates are lower bounds, and a system that has promised too much kills some process, not
-    always the one that asked. Does nothing where the system has no such limit.
+    Estimates are lower bounds, and a system that has promised more than there is ends some
+    process, not always the one that asked. Nothing happens where the system has no such limit.
     """
     if sys.platform != "linux":
         return
