@@ -1,4 +1,4 @@
-"""The shipped configs, ``<task>/<model>.yaml``, which ``ntm train <task>/<model>`` trains.
+"""The shipped configs: ``<task>/<model>.yaml``, trained by ``ntm train <task>/<model>``.
 
 And what ``ntm sweep`` runs: families, ``compare/<task>.yaml``, are many models in one file;
 studies, ``study/<name>.yaml``, are variants of a config over many seeds, with tests of each run.

@@ -282,7 +282,7 @@ def register_from(place: str) -> None:
 
 def require_importable(*settings: object) -> None:
     """Refuses settings whose class a child process cannot import, such as one from a notebook."""
-    for cls in map(type, settings):
+    for cls in (type(one) for one in settings if one is not None):
         if not _is_importable(cls):
             raise UsageError(
                 f"{cls.__qualname__}: was defined in {cls.__module__} and cannot be imported from "

@@ -412,6 +412,77 @@ def test_register_refuses_what_is_no_kind_of_anything() -> None:
     assert registry.registered() == []
 
 
+#: A class of a module, and one of the script itself, registered after the first config was read.
+SCRIPT_THAT_REGISTERS = """
+from typing import Literal
+from pydantic.dataclasses import dataclass
+import ntm
+from controllers.base import STRICT
+from controllers.rnn import RNNConfig
+from ntm import registry
+from ntm.errors import UsageError
+from ntm.training.load import load_config
+
+load_config("copy/ntm-lstm")
+import mine
+
+@ntm.register
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Here(RNNConfig):
+    kind: Literal["here"] = "here"
+
+assert registry.registered() == ["mine:Mine"]
+for kind in ("mine", "here"):
+    config = load_config("copy/ntm-lstm", [f"model.controller={{kind: {kind}, size: 7}}"])
+    assert config.model.controller == {"mine": mine.Mine, "here": Here}[kind](size=7)
+registry.require_importable(config.task, mine.Mine(), config.model.memory, None)
+try:
+    registry.require_importable(config.model.controller)
+except UsageError as error:
+    print(error)
+"""
+
+MINE = """
+from typing import Literal
+from pydantic.dataclasses import dataclass
+from controllers.base import STRICT
+from controllers.rnn import RNNConfig
+from ntm.registry import register
+
+@register
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Mine(RNNConfig):
+    kind: Literal["mine"] = "mine"
+"""
+
+CHILD = """
+from ntm import registry
+from ntm.training.load import load_config
+registry.register_from("mine:Mine")
+print(load_config("copy/lstm", ["model.controller={kind: mine}"]).model.controller.size)
+"""
+
+
+def test_a_class_registered_from_python_reaches_another_process_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+
+    def run(script: str) -> str:
+        file = tmp_path / "script.py"
+        file.write_text(script)
+        done = subprocess.run(
+            [sys.executable, file], check=False, capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert run(SCRIPT_THAT_REGISTERS) == (
+        "Here: was defined in __main__ and cannot be imported from there by another process: put "
+        "it into a module of its own\n"
+    )
+    assert run(CHILD) == "100\n"
+
+
 def test_only_what_another_process_can_import_is_handed_on() -> None:
     @dataclass(frozen=True, kw_only=True, config=STRICT)
     class Local(GRUConfig):
