@@ -8,9 +8,9 @@ the trained model of a run, :func:`ntm.trace` what it did on an episode, and
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ntm.api import NTM, load, plot_memory, sample, trace
+    from ntm.api import NTM, load, plot_memory, register, sample, trace
 
-__all__ = ["NTM", "load", "plot_memory", "sample", "trace"]
+__all__ = ["NTM", "load", "plot_memory", "register", "sample", "trace"]
 
 
 def __getattr__(name: str) -> Any:

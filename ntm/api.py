@@ -7,14 +7,13 @@ from typing import Literal
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from controllers import ControllerConfig, State, build_controller, configure
+from controllers import ControllerConfig, build_controller, configure
 from ntm.analysis.sample import sample as write
 from ntm.analysis.trace import Trace, record
-from ntm.kernels.dispatch import select
-from ntm.memory.ntm import MemoryConfig, NTMCell
+from ntm.memory.ntm import NTMCell, NTMConfig
 from ntm.model import Model
+from ntm.registry import register as register
 from ntm.runs.folder import RunDir
 from ntm.runs.models import load_model
 from ntm.views.plots import memory_figure
@@ -25,15 +24,15 @@ from tasks.losses import BITS
 class NTM(Model):
     """A Neural Turing Machine with a linear readout and the habits of torch.nn.LSTM.
 
-        machine = NTM(10, 8, controller="lstm", slots=128, width=20)
-        output, state = machine(x)         # x [T, B, 10] -> output [T, B, 8]; a new episode
-        output, state = machine(x, state)  # and on from there
+        model = NTM(10, 8, controller="lstm", slots=128, width=20)
+        output, state = model(x)         # x [T, B, 10] -> output [T, B, 8]; a new episode
+        output, state = model(x, state)  # and on from there
 
     Time comes first. Without a state, an episode begins; the state that comes back holds the
     memory [B, N, W], the weights of all heads [B, H, N], the reads and the controller's state,
     and can be given to the next call. Outputs are logits; those of the paper are their sigmoids.
     It runs on the fused kernels where they apply (float32 or float64 on the CPU), and elsewhere in
-    plain torch.
+    plain torch; ``model(x, engine="reference")`` asks for one of them.
 
     controller: the kind of a controller, such as lstm (``controllers.CONTROLLERS`` has all), of
         ``hidden_size`` units in each of its ``layers``; or its settings as a ControllerConfig.
@@ -62,7 +61,7 @@ class NTM(Model):
         erase_bias: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        memory = MemoryConfig(
+        memory = NTMConfig(
             slots=slots, width=width, read_heads=read_heads, write_heads=write_heads,
             shift_range=shift_range, initial=initial, read=read, shared=shared,
             shift_bias=shift_bias, erase_bias=erase_bias,
@@ -71,15 +70,8 @@ class NTM(Model):
             controller = configure(controller, size=hidden_size, layers=layers)
         if generator is None:
             generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        inner = build_controller(controller, input_size + read_heads * width, generator)
+        inner = build_controller(controller, input_size + memory.reads_size, generator)
         super().__init__(NTMCell(inner, memory, generator), output_size, generator)
-
-    def forward(
-        self, inputs: Tensor, state: State | None = None, begin: Tensor | None = None
-    ) -> tuple[Tensor, State]:
-        weight = self.readout.weight  # where it was moved to decides what can run it
-        self.core.engine, _ = select("auto", self.core, str(weight.device), weight.dtype)
-        return super().forward(inputs, state, begin)
 
 
 class Trained(Model):

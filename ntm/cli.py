@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import math
-import re
 import shlex
 import signal
 import sys
@@ -50,15 +48,20 @@ SlotsOption = Annotated[
 
 @app.command("list")
 def list_() -> None:
-    """Tasks, controllers and shipped configs."""
-    from configs import shipped_configs, shipped_families
+    """List tasks, controllers, memories and shipped configs."""
+    from configs import shipped_configs, shipped_families, shipped_studies
+    from ntm import registry
 
-    typer.echo(f"tasks: {', '.join(_kinds('tasks'))}")
-    typer.echo(f"controllers: {', '.join(_kinds('controllers'))}")
+    for group, kinds in registry.kinds().items():
+        typer.echo(f"{group}: {', '.join(kinds)}")
     typer.echo("configs, for ntm train NAME:")
     _describe(shipped_configs())
     typer.echo("families of models, for ntm sweep NAME; one of them is NAME:MODEL:")
     _describe(shipped_families())
+    typer.echo("studies of many seeds, for ntm sweep NAME:")
+    _describe(shipped_studies())
+    for line in registry.troubles():
+        typer.echo(line, err=True)
 
 
 def _describe(names: list[str]) -> None:
@@ -66,15 +69,6 @@ def _describe(names: list[str]) -> None:
 
     for name in names:
         typer.echo(f"  {name:{max(map(len, names))}}  {describe(name)}")
-
-
-def _kinds(package: str) -> list[str]:
-    """As their sources name them; to import the package for them would import torch."""
-    spec = importlib.util.find_spec(package)
-    assert spec is not None
-    folder = Path(next(iter(spec.submodule_search_locations or ())))
-    sources = [file.read_text(encoding="utf-8") for file in folder.glob("*.py")]
-    return sorted(re.findall(r"^    kind: Literal\[\"(\w+)\"\]", "\n".join(sources), re.MULTILINE))
 
 
 @app.command()
@@ -100,7 +94,7 @@ def train(
     """Train a model until it has solved its task. Ctrl-C saves; --resume goes on from there."""
     from rich.console import Console
 
-    from ntm.kernels.dispatch import use_threads
+    from ntm.kernels.threads import use_threads
     from ntm.runs.folder import RunDir
     from ntm.runs.models import find_device
     from ntm.runs.start import continue_run, peak_memory_mib, start_run
@@ -184,19 +178,32 @@ def train(
 def sweep(
     configs: Annotated[
         list[str],
-        typer.Argument(metavar="CONFIG...", help="YAML files, or shipped configs or families."),
+        typer.Argument(
+            metavar="CONFIG...", help="YAML files, shipped configs or families; or one study."
+        ),
     ],
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds 1 to N of each combination.")] = 1,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Seeds 1 to N of each combination.", show_default="1"),
+    ] = None,
     grid: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE,VALUE", help="Settings to combine; may be given often."),
     ] = None,
     settings: SetOption = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VARIANT", help="Of a study; may be given often."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
     retries: Annotated[int, typer.Option(min=0, help="Of a run that fails.")] = 1,
-    out: Annotated[Path, typer.Option(help="Where the runs and the report go.")] = Path(
-        "runs/sweep"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the runs and the report go.",
+            show_default="runs/sweep; of a study runs/studies/NAME",
+        ),
+    ] = None,
     executor: Annotated[str, typer.Option(help="local, or ray: an optional extra.")] = "local",
     address: Annotated[
         str | None, typer.Option(help="Of a Ray cluster; without one, Ray is started here.")
@@ -207,22 +214,35 @@ def sweep(
     """Train every combination once. The same command again does only what is missing."""
     from rich.console import Console
 
+    from ntm.runs import study as studies
     from ntm.runs import sweep as many
+    from ntm.runs.executor import Executor, LocalExecutor
+    from ntm.runs.jobs import plan
+    from ntm.views import study as view
     from ntm.views.console import SweepConsole
 
     if executor not in ("local", "ray"):
         raise UsageError(f"--executor {executor}: should be local or ray")
-    jobs = many.plan(configs, seeds, grid or [], settings or [], out)
+    study = studies.study_of(configs, {"--seeds": seeds, "--grid": grid, "--set": settings})
+    if only and study is None:
+        raise UsageError("--only: chooses variants of a study, and this is none")
+    out = out or (study.folder if study else Path("runs/sweep"))
+    jobs = (
+        study.jobs(out, only or ())
+        if study
+        else plan(configs, seeds or 1, grid or [], settings or [], out)
+    )
     console = Console(stderr=True, highlight=False)
     stop = _StopOnSignal()
-    with many.lock(out), stop, SweepConsole(console, workers, many.progress) as watcher:
-        where: many.Executor
+    with many.lock(out), stop, SweepConsole(console, workers) as shown:
+        watcher: many.SweepWatcher = studies.Recorder(study, out, shown) if study else shown
+        where: Executor
         if executor == "ray":
             from ntm.runs.cluster import RayExecutor
 
             where = RayExecutor(address, workers, cpus, gpus)
         else:
-            where = many.LocalExecutor(workers)
+            where = LocalExecutor(workers)
         try:
             state = many.sweep(jobs, out, where, watcher, retries, stop.requested)
         finally:
@@ -239,7 +259,11 @@ def sweep(
         typer.echo(f"failed: {job.folder}: {error}", err=True)
     if failed:
         typer.echo("a larger --retries tries again what has failed", err=True)
-    if done:
+    if study:
+        studies.record(study, out, state.done)
+        for path in view.write(study, out):
+            typer.echo(path)
+    elif done:
         report([out], out / "report")
     if left:
         raise typer.Exit(130)
@@ -263,7 +287,7 @@ def evaluate(
     What is found is kept in the run, for reports.
     """
     from ntm.analysis.evaluate import evaluate as score
-    from ntm.kernels.dispatch import use_threads
+    from ntm.kernels.threads import use_threads
     from ntm.runs.folder import Evaluation, RunDir
     from ntm.runs.models import find_device, load_model
     from ntm.runs.start import settings_of_test
@@ -299,7 +323,9 @@ def evaluate(
         typer.echo(json.dumps({**summary, "slots": found.slots}, allow_nan=False))
         return
     title = f"{run} ({directory.manifest().get('status', 'of unknown status')}), weights of "
-    title += f"{sequences:,} sequences" + (f", {memory.slots} slots" if memory else "")
+    title += f"{sequences:,} sequences" + (
+        f", {memory.slots} slots" if memory and memory.slots else ""
+    )
     _print_scores(scores, f"{title}; {config.task.unit}")
 
 
@@ -317,7 +343,7 @@ def sample(
 ) -> None:
     """Write text with a trained run of charlm, a character at a time."""
     from ntm.analysis.sample import sample as write
-    from ntm.kernels.dispatch import use_threads
+    from ntm.kernels.threads import use_threads
     from ntm.runs.folder import RunDir
     from ntm.runs.models import load_model
 
@@ -371,7 +397,8 @@ def plot(
     trace.save(directory.trace_file)
 
     conditions = ", ".join(f"{name} {int(v[0])}" for name, v in episode.conditions.items())
-    memory = f", {config.model.memory.slots} slots" if config.model.memory else ""
+    cells = config.model.memory
+    memory = f", {cells.slots} slots" if cells and cells.slots else ""
     title = f"{config.task.kind}: {conditions}{memory} ({directory.path})"
     options = {**{name: int(v[0]) for name, v in episode.conditions.items()}}
     options |= {"slots": slots} if slots else {}
@@ -469,21 +496,25 @@ def reproduce(
     ] = False,
 ) -> None:
     """Draw the paper's figures and tables from your runs, or say which runs are missing."""
+    from rich.console import Console
+
     from ntm import reproduce as paper
     from ntm.analysis import results
     from ntm.files import write_file
     from ntm.views import plots
+    from ntm.views.console import SweepConsole
 
     names = paper.names(asked)
     small = Path("runs/quick")
     if quick and runs:
         raise UsageError(f"--quick draws from small versions in {small}, not from --runs")
     if quick:
-        for wanted in paper.needs(names):
-            paper.train_missing(wanted, small)
+        console, stop = Console(stderr=True, highlight=False), _StopOnSignal()
+        with stop, SweepConsole(console, workers=1) as watcher:
+            paper.train_missing(names, small, watcher, stop.requested)
     folders = [small] if quick else runs or [Path("runs")]
     there = [folder for folder in folders if runs or any(folder.rglob("config.yaml"))]
-    needed = any(plan.models for name, plan in paper.FIGURES.items() if name in names)
+    needed = bool(paper.needs(names))
     found, troubles = results.read_results(
         results.find_runs(there) if there and (needed or runs) else []
     )
@@ -531,7 +562,7 @@ def bench(
     from rich.table import Table
 
     from ntm.analysis import bench as measure
-    from ntm.kernels.dispatch import use_threads
+    from ntm.kernels.threads import use_threads
     from ntm.runs.models import find_device
     from ntm.training.load import load_config
 
@@ -614,7 +645,7 @@ def _print_scores(scores: Scores, title: str) -> None:
 
     def add(label: str, row: dict[str, Any]) -> None:
         numbers = [f"{row[c]:.4f}" for c in columns[1:4]]
-        table.add_row(label, str(row["episodes"]), *numbers, f"{row['exact']:.1%}")
+        table.add_row(label, str(row["episodes"]), *numbers, f"{row['sequence_accuracy']:.1%}")
 
     summary = scores.summary()
     for name in scores.conditions:

@@ -22,3 +22,9 @@ class UsageError(NTMError):
     """What was asked for cannot be: a wrong command, config or path."""
 
     exit_code = 2
+
+
+class RunLockedError(UsageError):
+    """Another process is training in this folder: the same command may succeed later."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h

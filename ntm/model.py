@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 from pydantic import ConfigDict, model_validator
@@ -11,25 +11,30 @@ from torch import Tensor, nn
 
 from controllers import AnyController, Core, State, build_controller
 from controllers.base import linear
-from ntm.kernels.dispatch import unroll
-from ntm.memory.ntm import MemoryConfig, NTMCell
+from ntm.kernels.border import check_begin, check_inputs
+from ntm.kernels.dispatch import Engine, unroll
+from ntm.memory.base import MemoryConfig
+from ntm.registry import MEMORIES, Kinds
 from ntm.whole_input import Bidirectional, EncoderDecoder, WholeInput
+
+#: The memory block of a config: ``kind`` chooses the class, an NTM's where it is left out.
+AnyMemory: TypeAlias = Annotated[MemoryConfig, Kinds(MEMORIES, default="ntm")]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 class ModelConfig:
-    """A controller and its memory; without memory, the controller alone: a baseline.
+    """A controller with a memory around it, or without one: a baseline.
 
-    direction: ``causal`` answers as it goes. The others read the whole input first
+    direction: ``causal`` answers step by step. The others read the whole input first
         (:mod:`ntm.whole_input`), with two controllers; they are baselines.
     """
 
     controller: AnyController
-    memory: MemoryConfig | None = None
+    memory: AnyMemory | None = None
     direction: Literal["causal", "bidirectional", "encoder_decoder"] = "causal"
 
     @model_validator(mode="after")
-    def _a_machine_is_causal(self) -> ModelConfig:
+    def _memory_is_causal(self) -> ModelConfig:
         if self.memory is not None and self.direction != "causal":
             raise ValueError(
                 f"direction: {self.direction} is for baselines, so memory should be null"
@@ -48,26 +53,55 @@ class Model(nn.Module):
         self.readout = linear(core.output_size, output_size, generator)
 
     def forward(
-        self, inputs: Tensor, state: State | None = None, begin: Tensor | None = None
+        self,
+        inputs: Tensor,
+        state: State | None = None,
+        begin: Tensor | None = None,
+        *,
+        engine: Engine = "auto",
+        recompute_every: int | None = None,
+        weighting_grad: float | None = None,
     ) -> tuple[Tensor, State]:
         """Logits, and the last state; see :meth:`run`."""
-        outputs, state = self.run(inputs, state, begin)
+        outputs, state = self.run(
+            inputs,
+            state,
+            begin,
+            engine=engine,
+            recompute_every=recompute_every,
+            weighting_grad=weighting_grad,
+        )
         return self.readout(outputs), state
 
     def run(
-        self, inputs: Tensor, state: State | None = None, begin: Tensor | None = None
+        self,
+        inputs: Tensor,
+        state: State | None = None,
+        begin: Tensor | None = None,
+        *,
+        engine: Engine = "auto",
+        recompute_every: int | None = None,
+        weighting_grad: float | None = None,
     ) -> tuple[Tensor, State]:
         """What the readout sees, [T, B, C], and the last state. Without one, an episode begins.
 
-        begin [B]: the step at which each answer begins, for the forms that read the input first.
+        begin [B]: the step at which each answer begins, for models that read the input first.
+        The others are those of :func:`ntm.kernels.dispatch.unroll`, and so are the errors.
         """
+        options: dict[str, Any] = {
+            "engine": engine,
+            "recompute_every": recompute_every,
+            "weighting_grad": weighting_grad,
+        }
+        if not isinstance(self.core, WholeInput):
+            return unroll(self.core, inputs, state, **options)
+        if begin is None:
+            raise ValueError("begin: this model reads the whole input before it answers")
+        check_inputs(self.core, inputs)
+        check_begin(inputs, begin)
         if state is None:
             state = self.core.initial_state(inputs.shape[1])
-        if isinstance(self.core, WholeInput):
-            if begin is None:
-                raise ValueError("begin: this model reads the whole input before it answers")
-            return self.core.unroll(inputs, state, begin)
-        return unroll(self.core, inputs, state)
+        return self.core.unroll(inputs, state, begin, **options)
 
 
 def build_model(
@@ -80,8 +114,7 @@ def build_model(
 
     core: Core | WholeInput
     if config.memory is not None:
-        reads = config.memory.read_heads * config.memory.width
-        core = NTMCell(controller(input_size + reads), config.memory, generator)
+        core = config.memory.core(controller(input_size + config.memory.reads_size), generator)
     elif config.direction == "bidirectional":
         core = Bidirectional(controller(input_size), controller(input_size))
     elif config.direction == "encoder_decoder":

@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ntm.errors import NTMError, UsageError
+from ntm.errors import NTMError, RunLockedError, UsageError
 from ntm.files import TEMPORARY, write_file, writing
 from ntm.training.load import dump_config, load_config
 from ntm.training.schema import Config
@@ -168,7 +168,7 @@ class RunDir:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 refusal = refusal or f"{self.path}: another process is training here"
-                raise UsageError(refusal) from None
+                raise RunLockedError(refusal) from None
             yield
 
     # Tables

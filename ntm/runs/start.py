@@ -15,10 +15,11 @@ import torch
 
 from ntm.analysis.evaluate import state_size
 from ntm.errors import UsageError
-from ntm.kernels.dispatch import threads
+from ntm.kernels.threads import threads
 from ntm.model import Model
 from ntm.runs.folder import FORMAT, RunDir
 from ntm.runs.models import choose_engine, new_model
+from ntm.runs.processor import processor
 from ntm.training import limits
 from ntm.training.curriculum import lessons
 from ntm.training.episodes import draw
@@ -146,12 +147,6 @@ _BIT_FOR_BIT = ("engine", "device", "threads", "versions", "machine", "data")
 def _circumstances(config: Config, model: Model) -> dict[str, Any]:
     """Where and with what a run runs."""
     engine, reason = choose_engine(config, model)
-    if config.train.recompute_every is not None and config.model.memory is None:
-        raise UsageError("train.recompute_every: only a machine has it; a baseline has no memory")
-    if config.train.recompute_every is not None and engine != "fused":
-        raise UsageError(
-            f"train.recompute_every: only the fused engine has it, not the {engine}: {reason}"
-        )
     device = model.readout.weight.device
     data = config.task.data()
     return {
@@ -164,6 +159,7 @@ def _circumstances(config: Config, model: Model) -> dict[str, Any]:
             **{name: _version(name) for name in ("ntm-suite", "torch", "numpy", "numba")},
         },
         "machine": f"{platform.machine()} {platform.system()}",
+        "processor": processor(),
         "commit": _commit(),
         **({} if data is None else {"data": data}),
     }

@@ -15,7 +15,7 @@ from ntm.analysis.evaluate import evaluate
 from ntm.errors import NotFiniteError
 from ntm.model import Model
 from ntm.runs.folder import RunDir
-from ntm.runs.models import load_weights, new_model
+from ntm.runs.models import choose_engine, load_weights, new_model
 from ntm.training.curriculum import stages, task_at
 from ntm.training.episodes import draw
 from ntm.training.optim import Ridge, flatten
@@ -32,11 +32,11 @@ from ntm.training.schedule import (
     verdict,
 )
 from ntm.training.schema import Config
-from ntm.training.step import build_optimizer, clip, differentiation, observation, uses_fused
+from ntm.training.step import build_optimizer, clip, differentiation, observation
 from ntm.training.streams import Stream, numpy_generator
 from tasks.losses import Bits
 
-#: A gradient may overflow while the loss is finite: the way back through a hundred steps of
+#: A gradient may overflow while the loss is finite: the backward pass through a hundred steps of
 #: sharpening can multiply by more than 10^38. Such a step is left out; so many in a row are an end.
 OVERFLOWS = 10
 
@@ -68,10 +68,11 @@ def train(
     parameters = flatten(model)
     gradient = parameters.grad
     assert gradient is not None
-    optimizer = build_optimizer(config, parameters, uses_fused(model))
-    differentiate = differentiation(model, parameters, task.loss)
+    fused = choose_engine(config, model).engine == "fused"
+    optimizer = build_optimizer(config, parameters, fused)
+    differentiate = differentiation(model, parameters, config)
     if isinstance(optimizer, Ridge) and isinstance(task.loss, Bits):
-        differentiate = observation(model, optimizer, task.loss)
+        differentiate = observation(model, optimizer, task.loss, config.engine)
     rng = numpy_generator(config.seed, Stream.TRAINING)
     progress = Progress()
     if resume and run.has_started():
@@ -167,7 +168,12 @@ def _validate(
     """Scores the model on the fixed validation episodes, and keeps it if it is the best so far."""
     # Seed 0 whatever the run's: all runs are validated, and stopped, on the same episodes.
     scores = evaluate(
-        model, config.validation_task, config.validation.episodes, 0, Stream.VALIDATION
+        model,
+        config.validation_task,
+        config.validation.episodes,
+        0,
+        Stream.VALIDATION,
+        config.engine,
     ).summary()
     if not math.isfinite(scores["bits"]):
         task = config.validation_task

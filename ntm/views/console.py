@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
+
+from ntm.runs.jobs import Job
+from ntm.runs.sweep import SweepState
 
 
 class TrainingConsole:
@@ -77,11 +78,10 @@ class TrainingConsole:
 
 
 class SweepConsole:
-    """A :class:`ntm.runs.sweep.Watcher`: a table on a terminal, a line per run elsewhere."""
+    """A :class:`ntm.runs.sweep.SweepWatcher`: a table on a terminal, a line per run elsewhere."""
 
-    def __init__(self, console: Console, workers: int, last: Callable[[Any], dict[str, float]]):
-        """``last`` gives the last row of metrics of a job's run."""
-        self._console, self._workers, self._last = console, workers, last
+    def __init__(self, console: Console, workers: int) -> None:
+        self._console, self._workers = console, workers
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._drawn = 0.0
 
@@ -98,24 +98,24 @@ class SweepConsole:
     ) -> None:
         self._live.stop()
 
-    def changed(self, state: Any) -> None:
+    def changed(self, state: SweepState) -> None:
         """Draws where the sweep stands, at most twice a second."""
         if self._console.is_terminal and time.monotonic() - self._drawn > 0.5:
             self._drawn = time.monotonic()
             self._live.update(self._table(state), refresh=True)
 
-    def ended(self, job: Any, error: str | None) -> None:
+    def ended(self, job: Job, error: str | None) -> None:
         """Says that a run is done, or has failed."""
         word = "done" if error is None else "failed"
         text = f"{word}: {job.folder}" + (f": {error}" if error else "")
         self._console.print(Text(text), soft_wrap=True)
 
-    def _table(self, state: Any) -> Group:
+    def _table(self, state: SweepState) -> Group:
         table = Table("running", box=None, pad_edge=False)
         for name in ("sequences", "bits", "time"):
             table.add_column(name, justify="right")
         for job, since in state.running.values():
-            row = self._last(job)
+            row = job.progress()
             seen = f"{row.get('sequences', 0):,.0f} of {job.resolved.train.sequences:,}"
             bits = f"{row['bits']:.3f}" if "bits" in row else ""
             table.add_row(Text(str(job.folder)), seen, bits, _clock(time.monotonic() - since))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shutil
 from collections.abc import Callable
@@ -86,7 +87,8 @@ def test_bits_per_character_come_near_the_entropy_and_not_below_it(
     name: str, trained: Callable[[str], Trained]
 ) -> None:
     _, model, config = trained(name)
-    longer = CharLM(path=config.task.path, length=190)  # type: ignore[union-attr]
+    assert isinstance(config.task, CharLM)
+    longer = CharLM(path=config.task.path, length=190)
     scores = evaluate(model, longer, 100)
     bits, error = scores.bits.mean().item(), scores.bits.std().item() / 10
     assert grammar.entropy() - 3 * error < bits < grammar.entropy() + 0.06
@@ -237,14 +239,13 @@ def test_a_resumed_run_on_a_text_is_the_same_bit_for_bit(
 def test_the_fused_engine_has_the_references_gradient_of_classes(segment: int | None) -> None:
     gradients = []
     for engine in ("reference", "fused"):
-        config = config_of({"kind": "charlm", "length": 13}, NTM, size=7)
+        config = config_of({"kind": "charlm", "length": 13}, NTM, size=7, recompute_every=segment)
+        config = dataclasses.replace(config, engine=engine)
         model = new_model(config).double()
-        model.core.engine = engine
-        model.core.segment = segment if engine == "fused" else None  # type: ignore[assignment]
         parameters = flatten(model)
         episode = config.task.sample(np.random.default_rng(3), 5)
         episode = episode._replace(inputs=episode.inputs.double(), mask=episode.mask.double())
-        cost = differentiation(model, parameters, config.task.loss)(episode, None)
+        cost = differentiation(model, parameters, config)(episode, None)
         assert cost.nats.shape == cost.errors.shape == (5,)
         assert parameters.grad is not None
         gradients.append(parameters.grad.clone())
