@@ -168,7 +168,9 @@ def generalisation(
     _mark(axes, points)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_ylim(bottom=LOWEST * 0.8)
+    every = [b for sizes in groups.values() for bits in sizes.values() for b in bits]
+    highest = max(LOWEST, *every, *(p.bits for p in points))
+    axes.set_ylim(LOWEST * 0.8, highest * 1.5)
     left = min(axes.get_xlim()[0], trained / 2)
     axes.axvspan(left, trained, color=PALE, zorder=0)
     axes.set_xlim(left, largest * 1.15)

@@ -135,7 +135,9 @@ def _sizes(task: str, label: str, groups: Sequence[Group]) -> list[Picture]:
             by_model, f"{label}: beyond the sizes of training", key,
             float(trained[1] if isinstance(trained, tuple) else trained), points, ylabel(groups),
         )  # fmt: skip
-        pictures.append(Picture(f"{task}-{key}", f"Bits by {key}; each dot is a seed.", figure))
+        pictures.append(
+            Picture(f"{task}-{key}", f"Excess bits by {key}; each dot is a seed.", figure)
+        )
     return pictures
 
 
@@ -174,5 +176,5 @@ def _conditions(task: str, n: int, group: Group) -> list[Picture]:
     if not tables or len(tables[0]) < 2 or not conditions_of(tables[0]):
         return []
     figure = by_condition(tables, f"{task.replace('_', ' ')}: {group.name}")
-    caption = f"{group.name}: bits by condition, mean of {len(tables)} seeds."
+    caption = f"{group.name}: excess bits by condition, mean of {len(tables)} seeds."
     return [Picture(f"{task}-conditions-{n}", caption, figure)]
