@@ -25,18 +25,17 @@ from typing import Any, TypeAlias
 from matplotlib.figure import Figure
 from rich.text import Text
 
-from configs import describe, shipped_configs, shipped_families
-from controllers import CONTROLLERS
 from ntm import reproduction
 from ntm.analysis import bench as benchmark
 from ntm.analysis import evaluate as scoring
 from ntm.analysis import results
 from ntm.analysis import sample as sampling
 from ntm.analysis.trace import Trace, record
+from ntm.catalogue import Kinds, kinds
 from ntm.errors import NTMError, UsageError
 from ntm.model import Model
 from ntm.module import NTM
-from ntm.outcomes import Benchmark, Kinds, Report, Run, Sweep, Trained
+from ntm.outcomes import Benchmark, Report, Run, Sweep, Trained
 from ntm.reproduction import Reproduction
 from ntm.runs import sweep as sweeping
 from ntm.runs.folder import Evaluation, RunDir
@@ -58,7 +57,7 @@ from ntm.views import report as page
 from ntm.views import tensorboard as board
 from ntm.views.console import Display, SweepConsole, TrainingConsole, standard_error
 from ntm.views.run import Pictures
-from tasks import TASKS, Episode, Task
+from tasks import Episode, Task
 from tasks.losses import BITS
 
 __all__ = [
@@ -70,16 +69,6 @@ __all__ = [
 log = logging.getLogger("ntm")
 
 Folder: TypeAlias = str | os.PathLike[str]
-
-
-def kinds() -> Kinds:
-    """What a config can name, and the configs that are shipped."""
-    return Kinds(
-        sorted(TASKS),
-        sorted(CONTROLLERS),
-        {name: describe(name) for name in shipped_configs()},
-        {name: describe(name) for name in shipped_families()},
-    )
 
 
 def train(

@@ -14,7 +14,7 @@ import typer
 from ntm.errors import NTMError, out_of_memory
 from ntm.shadowing import check_packages
 
-# ntm.api imports torch: each command imports it when it runs, so that --help answers at once.
+# A command imports what it needs when it runs: torch takes seconds, and --help needs nothing.
 
 app = typer.Typer(
     add_completion=False,
@@ -53,9 +53,9 @@ JsonOption = Annotated[
 @app.command("list")
 def list_() -> None:
     """List tasks, controllers and shipped configs."""
-    from ntm import api
+    from ntm.catalogue import kinds
 
-    found = api.kinds()
+    found = kinds()
     typer.echo(f"tasks: {', '.join(found.tasks)}")
     typer.echo(f"controllers: {', '.join(found.controllers)}")
     _describe("configs, for ntm train NAME:", found.configs)
