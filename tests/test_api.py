@@ -231,7 +231,7 @@ def test_scores_are_those_of_the_command_line(run: ntm.Run) -> None:
     assert (found.task, found.slots, found.episodes, found.seed) == ({"length": 5}, 20, 7, 3)
     assert RunDir.open(run).evaluations() == [found]
     assert ntm.evaluate(run, task={"length": 5}, slots=20, episodes=7, seed=3) == found
-    with pytest.raises(ntm.NTMError, match="task.lenght: no such key; did you mean length?"):
+    with pytest.raises(ntm.NTMError, match=r"task\.lenght: no such key; did you mean length"):
         ntm.evaluate(run, lenght=5)
 
 
@@ -256,10 +256,10 @@ def test_means_by_condition_are_means_over_episodes(run: ntm.Run) -> None:
     ]  # fmt: skip
     both = dataclasses.replace(found, conditions=two)
     assert both.condition_names() == ["a", "b"]
-    assert both.by_condition("a") == [
-        {"a": 1, "episodes": 4, "bits": 3.0, "floor": 0, "bit_errors": 1, "sequence_accuracy": 0.75},
-        {"a": 2, "episodes": 2, "bits": 7.0, "floor": 1, "bit_errors": 5, "sequence_accuracy": 0.5},
-    ]  # fmt: skip
+    assert [tuple(row.values()) for row in both.by_condition("a")] == [
+        (1, 4, 3.0, 0, 1, 0.75),
+        (2, 2, 7.0, 1, 5, 0.5),
+    ]
 
 
 def test_a_run_is_plotted_as_by_the_command_line(run: ntm.Run) -> None:
