@@ -1,6 +1,7 @@
 """The shipped configs: ``<task>/<model>.yaml``, trained by ``ntm train <task>/<model>``.
 
-And the families, ``compare/<task>.yaml``: many models in one file, trained by ``ntm sweep``.
+And what ``ntm sweep`` runs: families, ``compare/<task>.yaml``, are many models in one file;
+studies, ``study/<name>.yaml``, are variants of a config over many seeds, with tests of each run.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ FOLDER = Path(__file__).parent
 
 def shipped_configs() -> list[str]:
     """Their names, which ``ntm.training.load.find_config`` takes."""
-    return [name for name in _names() if not name.startswith("compare/")]
+    return [name for name in _names() if not name.startswith(("compare/", "study/"))]
 
 
 def shipped_families() -> list[str]:
     """The names of the families, which it takes as well."""
     return [name for name in _names() if name.startswith("compare/")]
+
+
+def shipped_studies() -> list[str]:
+    """The names of the studies, which ``ntm.runs.study.find_study`` takes."""
+    return [name for name in _names() if name.startswith("study/")]
 
 
 def _names() -> list[str]:

@@ -37,8 +37,11 @@ from ntm.model import Model
 from ntm.module import NTM
 from ntm.outcomes import Benchmark, Report, Run, Sweep, Trained
 from ntm.reproduction import Reproduction
+from ntm.runs import study as studies
 from ntm.runs import sweep as sweeping
+from ntm.runs.executor import Executor, LocalExecutor
 from ntm.runs.folder import Evaluation, RunDir
+from ntm.runs.jobs import plan
 from ntm.runs.models import find_device, load_model
 from ntm.runs.resources import fused_threads, guarded_memory
 from ntm.runs.session import StopOnSignal, train_command, train_recorded
@@ -54,6 +57,7 @@ from ntm.training.streams import Stream, numpy_generator
 from ntm.training.task_settings import as_tested, task_settings
 from ntm.views import plots
 from ntm.views import report as page
+from ntm.views import study as study_page
 from ntm.views import tensorboard as board
 from ntm.views.console import Display, SweepConsole, TrainingConsole, standard_error
 from ntm.views.run import Pictures
@@ -304,12 +308,13 @@ def sample(
 def sweep(
     configs: Folder | Sequence[Folder],
     *,
-    seeds: int = 1,
+    seeds: int | None = None,
     grid: Grid = (),
     settings: Settings = (),
+    only: Sequence[str] = (),
     workers: int = 1,
     retries: int = 1,
-    out: Folder = "runs/sweep",
+    out: Folder | None = None,
     executor: str = "local",
     address: str | None = None,
     cpus: float = 1,
@@ -320,22 +325,35 @@ def sweep(
 
     Called again, it does only what is missing.
 
-    configs: YAML files, shipped configs, or families, which stand for all their models.
-    seeds: seeds 1 to N of each combination.
+    configs: YAML files, shipped configs, or families, which stand for all their models. Or one
+        study, whose variants are also tested; it has its seeds and settings itself.
+    seeds: seeds 1 to N of each combination; by default 1.
     grid: settings to combine, ``{"train.batch": [1, 8]}``; settings: of all runs.
+    only: variants of a study; by default all.
+    out: by default ``runs/sweep``, of a study ``runs/studies/NAME``.
     workers: runs at a time. retries: of a run that fails.
     executor: ``local``, or ``ray``, an optional extra, on the cluster at ``address``, with so many
         ``cpus`` and ``gpus`` for each run.
     """
     if executor not in ("local", "ray"):
         raise UsageError(f"--executor {executor}: should be local or ray")
-    folder = Path(out)
     sources = [configs] if isinstance(configs, str | os.PathLike) else configs
     names = [os.fspath(source) for source in sources]
-    jobs = sweeping.plan(names, seeds, as_axes(grid), as_settings(settings), folder)
-    console = SweepConsole(standard_error(), workers, sweeping.progress, quiet=not progress)
-    with sweeping.lock(folder), StopOnSignal() as stop, console as watcher:
-        where: sweeping.Executor = sweeping.LocalExecutor(workers)
+    study = studies.study_of(names, {"--seeds": seeds, "--grid": grid, "--set": settings})
+    if study is not None:
+        folder = study.folder if out is None else Path(out)
+        jobs = study.jobs(folder, only)
+    elif only:
+        raise UsageError("--only: chooses variants of a study, and this is none")
+    else:
+        folder = Path("runs/sweep" if out is None else out)
+        jobs = plan(names, seeds or 1, as_axes(grid), as_settings(settings), folder)
+    console = SweepConsole(standard_error(), workers, quiet=not progress)
+    with sweeping.lock(folder), StopOnSignal() as stop, console as shown:
+        watcher: sweeping.SweepWatcher = shown
+        if study is not None:
+            watcher = studies.Recorder(study, folder, shown)
+        where: Executor = LocalExecutor(workers)
         if executor == "ray":
             from ntm.runs.cluster import RayExecutor  # an optional extra
 
@@ -346,7 +364,12 @@ def sweep(
             where.stop()
     done = [Run.open(job.folder) for job in state.done]
     failed = {job.folder: error for job, error in state.failed}
-    made = report(folder, out=folder / "report") if done else None
+    made = None
+    if study is not None:
+        studies.record(study, folder, state.done)
+        made = Report(study_page.write(study, folder), [])
+    elif done:
+        made = report(folder, out=folder / "report")
     return Sweep(folder, len(jobs), state.before, done, failed, made)
 
 
@@ -388,8 +411,8 @@ def reproduce(
             f"--quick draws from small versions in {reproduction.SMALL}, not from --runs"
         )
     if quick:
-        for wanted in reproduction.needs(names):
-            reproduction.train_missing(wanted, reproduction.SMALL)
+        with StopOnSignal() as stop, SweepConsole(standard_error(), workers=1) as watcher:
+            reproduction.train_missing(names, reproduction.SMALL, watcher, stop.requested)
     found, left_out = reproduction.read_runs(names, [Path(run) for run in runs], quick)
     return reproduction.make(names, found, left_out, Path(out), quick)
 

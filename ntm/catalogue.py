@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from configs import describe, shipped_configs, shipped_families
+from configs import describe, shipped_configs, shipped_families, shipped_studies
 from controllers import CONTROLLERS
 from tasks import TASKS
 
@@ -17,6 +17,7 @@ class Kinds:
     controllers: list[str]
     configs: dict[str, str]
     families: dict[str, str]
+    studies: dict[str, str]
 
 
 def kinds() -> Kinds:
@@ -26,4 +27,5 @@ def kinds() -> Kinds:
         sorted(CONTROLLERS),
         {name: describe(name) for name in shipped_configs()},
         {name: describe(name) for name in shipped_families()},
+        {name: describe(name) for name in shipped_studies()},
     )

@@ -60,6 +60,7 @@ def list_() -> None:
     typer.echo(f"controllers: {', '.join(found.controllers)}")
     _describe("configs, for ntm train NAME:", found.configs)
     _describe("families of models, for ntm sweep NAME; one of them is NAME:MODEL:", found.families)
+    _describe("studies of many seeds, for ntm sweep NAME:", found.studies)
 
 
 @app.command()
@@ -104,9 +105,14 @@ def train(
 def sweep(
     configs: Annotated[
         list[str],
-        typer.Argument(metavar="CONFIG...", help="YAML files, or shipped configs or families."),
+        typer.Argument(
+            metavar="CONFIG...", help="YAML files, shipped configs or families; or one study."
+        ),
     ],
-    seeds: Annotated[int, typer.Option(min=1, help="Run seeds 1 to N of each combination.")] = 1,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Run seeds 1 to N of each combination.", show_default="1"),
+    ] = None,
     grid: Annotated[
         list[str] | None,
         typer.Option(
@@ -114,11 +120,19 @@ def sweep(
         ),
     ] = None,
     settings: SetOption = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VARIANT", help="Run only this variant of a study; can be repeated."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
     retries: Annotated[int, typer.Option(min=0, help="Retries of a run that fails.")] = 1,
-    out: Annotated[Path, typer.Option(help="The folder of the runs and the report.")] = Path(
-        "runs/sweep"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of the runs and the report.",
+            show_default="runs/sweep, or runs/studies/NAME",
+        ),
+    ] = None,
     executor: Annotated[
         str, typer.Option(help="Where runs are trained: local, or ray, an optional extra.")
     ] = "local",
@@ -134,8 +148,9 @@ def sweep(
     from ntm.views import tables
 
     done = api.sweep(
-        configs, seeds=seeds, grid=grid or [], settings=settings or [], workers=workers,
-        retries=retries, out=out, executor=executor, address=address, cpus=cpus, gpus=gpus,
+        configs, seeds=seeds, grid=grid or [], settings=settings or [], only=only or [],
+        workers=workers, retries=retries, out=out, executor=executor, address=address,
+        cpus=cpus, gpus=gpus,
     )  # fmt: skip
     typer.echo(tables.swept(done), err=True)
     if done.report is not None:

@@ -1,52 +1,35 @@
-"""The paper's figures and tables: which runs each needs, and what is drawn from them."""
+"""The paper's figures and tables: which runs each needs, and where they come from."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from ntm.analysis.evaluate import evaluate
-from ntm.analysis.results import (
-    TWICE,
-    Group,
-    Result,
-    Trouble,
-    find_runs,
-    group,
-    model_name,
-    read_results,
-)
-from ntm.analysis.trace import Array, Trace, record
+from ntm.analysis.results import TWICE, Group, Result, Trouble, find_runs, group, read_results
 from ntm.errors import NTMError, UsageError
 from ntm.files import write_file
-from ntm.runs.folder import RunDir
-from ntm.runs.models import load_model, new_model
+from ntm.runs.executor import LocalExecutor
+from ntm.runs.jobs import Job
+from ntm.runs.launcher import INTERRUPTED
+from ntm.runs.models import new_model
+from ntm.runs.sweep import Attempts, SweepWatcher, lock, sweep
 from ntm.training.load import load_config
 from ntm.training.schema import Config
-from ntm.training.streams import Stream, numpy_generator
-from ntm.training.task_settings import with_settings
-from ntm.views import figures, paper
-from ntm.views.comparison import Curve
+from ntm.views import paper
+from ntm.views.paper_figures import FIGURES, NTM, Context, label
 from ntm.views.plots import save
 from ntm.views.report import markdown
-from tasks import Task
 
 #: Configs of the paper's three models: ``copy/ntm-ff``; its own row is ``copy/paper-ntm-ff``.
 CONFIGS = {paper.LSTM: "lstm", paper.LSTM_NTM: "ntm-lstm", paper.FF: "ntm-ff"}
-#: Where a figure shows one Neural Turing Machine, either of the paper's controllers will do;
-#: trained is the one with LSTM, but for the tasks that the other learns better.
-NTM = "NTM"
+#: The Neural Turing Machine to train for a figure of one has an LSTM, but for these tasks.
 BETTER = {"priority_sort": paper.FF}
 
 #: Where ``--quick`` trains the small versions.
@@ -104,11 +87,10 @@ class Wanted(NamedTuple):
         """How it is trained by the command."""
         return load_config(self.name, self.settings)
 
-    def command(self, folder: Path | None = None) -> list[str]:
-        """What trains it: the words after ``ntm``."""
-        words = ["train", self.name]
-        words += [word for setting in self.settings for word in ("--set", setting)]
-        return [*words, "--run", str(folder / self.name)] if folder else words
+    def job(self, folder: Path) -> Job:
+        """What trains it, below the folder."""
+        config = self.config
+        return Job(self.name, tuple(self.settings), config.seed, folder / self.name, config)
 
     def fits(self, result: Result) -> bool:
         """Whether a run is of this model on this task, however it was trained."""
@@ -145,202 +127,6 @@ def choose(wanted: Wanted, results: Iterable[Result]) -> Group | None:
     return min(groups, key=rank, default=None)
 
 
-Found = Mapping[str, Group]  # by model
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A figure: what it shows, the models it needs, and how it is drawn.
-
-    partly: whether it is worth drawing with some of its models.
-    """
-
-    title: str
-    task: str
-    models: tuple[str, ...]
-    draw: Callable[[str, Task, Found], Figure]
-    partly: bool = False
-
-    def needs(self, quick: bool) -> list[Wanted]:
-        """The models that it is drawn from."""
-        return [Wanted(self.task, model, quick) for model in self.models]
-
-
-# What is drawn
-
-
-def _learning(top: tuple[float, float], title: str, task: Task, found: Found) -> Figure:
-    """Training cost as the paper has it, on the task as it is trained, or else validation."""
-    validated = [model for model, g in found.items() if _other_cost(g.median.config)]
-    curves = {model: [_training(r) for r in g.results] for model, g in found.items()}
-    full = task == Wanted(task.kind, NTM, quick=False).config.validation_task
-    optimum = None
-    if task.kind == "ngram":
-        floors = [r.validation[-1]["floor"] for g in found.values() for r in g.results]
-        optimum = statistics.fmean(floors)
-    readings = paper.LEARNING.get(task.kind, []) if full else []
-    if full and task.kind == "repeat_copy":
-        widths = {g.results[0].config.task.output_size - 1 for g in found.values()}
-        bits = " and ".join(map(str, sorted(widths)))
-        title += f"\n(vectors of {bits} bits; the paper's readings fit 6)"
-    return figures.learning(curves, title, readings, top if full else None, optimum, validated)
-
-
-def _other_cost(config: Config) -> bool:
-    """Whether training costs what the task does not: it begins easier, or has hard cases."""
-    return config.train.curriculum is not None or getattr(config.task, "hard_fraction", 0) > 0
-
-
-def _training(result: Result) -> Curve:
-    if _other_cost(result.config):
-        rows = result.validation
-        return Curve(np.array([r["sequences"] for r in rows]), np.array([r["bits"] for r in rows]))
-    rows = result.run.rows(result.run.metrics_file)
-    if not rows:
-        raise NTMError(f"{result.run.metrics_file}: holds no row of training")
-    return Curve(np.array([r["sequences"] for r in rows]), np.array([r["bits"] for r in rows]))
-
-
-def _trace(g: Group, **settings: Any) -> Trace:
-    """The median seed at work on one episode, of the task as it is trained but for the settings."""
-    model, config = load_model(g.median.run)
-    task = with_settings(config.validation_task, settings)
-    return record(model, task.sample(numpy_generator(0, Stream.EVALUATION), 1), task.loss)
-
-
-def _largest(task: Task, name: str) -> int:
-    value = getattr(task, name)
-    return int(value[1] if isinstance(value, tuple) else value)
-
-
-def _copies(title: str, task: Task, found: Found) -> Figure:
-    """At 0.5, 1, 1.5, 2.5 and 6 times the longest in training: 10, 20, 30, 50 and 120."""
-    (g,) = found.values()
-    trained = _largest(task, "length")
-    lengths = [max(1, round(trained * share)) for share in (0.5, 1, 1.5, 2.5, 6)]
-    each = [(f"length {n}", _trace(g, length=n)) for n in lengths]
-    return figures.answers([each[:4], each[4:]], f"{title}: {label(g)}, trained on up to {trained}")
-
-
-def _repeats(title: str, task: Task, found: Found) -> Figure:
-    length, repeats = _largest(task, "length"), _largest(task, "repeats")
-    sizes = [(length, 2 * repeats), (2 * length, repeats)]
-    rows = [
-        [(f"{label(g)}, length {n}, repeat {m}", _trace(g, length=n, repeats=m))]
-        for g in found.values()
-        for n, m in sizes
-    ]
-    most = f"{length} \N{MULTIPLICATION SIGN} {repeats}"
-    return figures.answers(rows, f"{title}, trained on up to {most}")
-
-
-def _memory(title: str, task: Task, found: Found) -> Figure:
-    (g,) = found.values()
-    trace = _trace(g)
-    spans: list[figures.Span] = []
-    contexts: dict[str, Array] = {}
-    if task.kind == "associative_recall":
-        spans = _query(trace, getattr(task, "item_length", 3), getattr(task, "width", 6))
-    if task.kind == "ngram":
-        contexts = figures.repeated_contexts(trace.inputs[:, 0], getattr(task, "order", 6))
-    return figures.memory_use(trace, f"{title} ({label(g)})", spans, contexts)
-
-
-def _query(trace: Trace, length: int, width: int) -> list[figures.Span]:
-    """Where the queried item and the one after it were shown, and where that was to be said."""
-    answer = int(np.argmax(trace.mask))
-    query = trace.inputs[answer - 1 - length : answer - 1, :width]
-    step = length + 1
-    for start in range(1, answer - step, step):
-        if np.array_equal(trace.inputs[start : start + length, :width], query):
-            following = start + step
-            return [
-                figures.Span(start, start + length, figures.RED, "queried"),
-                figures.Span(following, following + length, figures.GREEN, "answer"),
-                figures.Span(answer - 1 - length, answer - 1, figures.RED, "query"),
-                figures.Span(answer, answer + length, figures.GREEN, ""),
-            ]
-    return []
-
-
-def _items(title: str, task: Task, found: Found) -> Figure:
-    trained = _largest(task, "items")
-    full = trained == 6
-    at = range(6, 21, 2) if full else range(trained, 3 * trained + 1, max(1, trained // 2))
-    sizes: dict[str, dict[int, list[float]]] = {model: {} for model in found}
-    for model, g in found.items():
-        for result in g.results:
-            trained_model, config = load_model(result.run)
-            for n in at:
-                other = with_settings(config.validation_task, {"items": n})
-                bits = float(evaluate(trained_model, other, episodes=100).bits.mean())
-                sizes[model].setdefault(n, []).append(bits)
-    readings = {m: paper.RECALL_BY_ITEMS[m] for m in found} if full else {}
-    return figures.by_items(sizes, readings, trained, title)
-
-
-def _predictions(title: str, task: Task, found: Found) -> Figure:
-    traces = {model: _trace(g) for model, g in found.items()}
-    first = next(iter(traces.values()))
-    episode = task.sample(numpy_generator(0, Stream.EVALUATION), 1)
-    bits = first.targets[:, 0]
-    assert np.array_equal(bits, episode.targets[:, 0, 0].numpy())
-    optimal = task.bayes(episode.targets[..., 0])[:, 0].numpy()  # type: ignore[attr-defined]
-    lines = {"optimal": optimal, **{m: trace.outputs[:, 0] for m, trace in traces.items()}}
-    return figures.predictions(bits, lines, title, start=len(bits) // 2)
-
-
-def _sort_example(title: str, task: Task, found: Found) -> Figure:
-    episode = task.sample(numpy_generator(0, Stream.EVALUATION), 1)
-    inputs, targets, mask = (x[:, 0].numpy() for x in episode[:3])
-    return figures.sort_example(Trace(inputs, targets, mask, targets, None), title)
-
-
-def _sort_use(title: str, task: Task, found: Found) -> Figure:
-    (g,) = found.values()
-    return figures.sort_use(_trace(g), f"{title} ({label(g)})")
-
-
-_ALL = (paper.LSTM, paper.LSTM_NTM, paper.FF)
-
-FIGURES: dict[str, Plan] = {
-    "fig3": Plan("Copy, learning curves", "copy", _ALL, partial(_learning, (0, 10)), partly=True),
-    "fig4": Plan("NTM generalisation on copy", "copy", (NTM,), _copies),
-    "fig5": Plan("LSTM generalisation on copy", "copy", (paper.LSTM,), _copies),
-    "fig6": Plan("Memory use in copy", "copy", (NTM,), _memory),
-    "fig7": Plan(
-        "Repeat copy, learning curves", "repeat_copy", _ALL, partial(_learning, (0, 200)),
-        partly=True,
-    ),
-    "fig8": Plan(
-        "Generalisation on repeat copy", "repeat_copy", (NTM, paper.LSTM), _repeats, partly=True
-    ),
-    "fig9": Plan("Memory use in repeat copy", "repeat_copy", (NTM,), _memory),
-    "fig10": Plan(
-        "Associative recall, learning curves", "associative_recall", _ALL,
-        partial(_learning, (0, 20)), partly=True,
-    ),
-    "fig11": Plan(
-        "Generalisation on associative recall", "associative_recall", _ALL, _items, partly=True
-    ),
-    "fig12": Plan("Memory use in associative recall", "associative_recall", (NTM,), _memory),
-    "fig13": Plan(
-        "Dynamic n-grams, learning curves", "ngram", _ALL, partial(_learning, (130, 160)),
-        partly=True,
-    ),
-    "fig14": Plan(
-        "Dynamic n-grams, predictions", "ngram", (paper.LSTM_NTM, paper.LSTM), _predictions,
-        partly=True,
-    ),
-    "fig15": Plan("Memory use in dynamic n-grams", "ngram", (NTM,), _memory),
-    "fig16": Plan("An example of priority sort", "priority_sort", (), _sort_example),
-    "fig17": Plan("Memory use in priority sort", "priority_sort", (NTM,), _sort_use),
-    "fig18": Plan(
-        "Priority sort, learning curves", "priority_sort", _ALL, partial(_learning, (0, 140)),
-        partly=True,
-    ),
-}  # fmt: skip
-
 TABLES = {"table1": paper.FF, "table2": paper.LSTM_NTM, "table3": paper.LSTM}
 
 
@@ -353,11 +139,17 @@ def names(asked: Sequence[str]) -> list[str]:
     return [name for name in known if name in asked or "all" in asked]
 
 
+def wanted_by(name: str, quick: bool) -> list[Wanted]:
+    """The models that a figure is drawn from."""
+    spec = FIGURES[name]
+    return [Wanted(spec.task, model, quick) for model in spec.models]
+
+
 def needs(asked: Iterable[str]) -> list[Wanted]:
-    """The small versions that these figures are drawn from, each once."""
+    """The small versions that these figures are drawn from, each once; none of some."""
     every: dict[str, Wanted] = {}
     for name in asked:
-        for wanted in FIGURES[name].needs(quick=True) if name in FIGURES else ():
+        for wanted in wanted_by(name, quick=True) if name in FIGURES else ():
             every.setdefault(wanted.name, wanted)
     return list(every.values())
 
@@ -372,32 +164,28 @@ class Drawing(NamedTuple):
 
 def draw(name: str, results: Sequence[Result], quick: bool = False) -> Drawing:
     """Draws a figure from runs that are there."""
-    plan = FIGURES[name]
+    spec = FIGURES[name]
     found: dict[str, Group] = {}
     missing = []
-    if plan.partly:
+    if spec.partly:
         results = [result for result in results if _reported(result)]
-    for wanted in plan.needs(quick):
+    for wanted in wanted_by(name, quick):
         if (g := choose(wanted, results)) is None:
             missing.append(wanted)
         else:
             found[wanted.model] = g
     sources = [source(g) for g in found.values()]
-    if missing and not (plan.partly and found):
+    if missing and not (spec.partly and found):
         return Drawing(None, sources, missing)
-    task = Wanted(plan.task, NTM, quick).config.validation_task
+    whole = Wanted(spec.task, NTM, quick=False).config.validation_task
+    task = Wanted(spec.task, NTM, quick=True).config.validation_task if quick else whole
     number = name.removeprefix("fig")
-    title = f"Figure {number}{', in small' if quick else ''}. {plan.title}"
-    return Drawing(plan.draw(title, task, found), sources, missing)
-
-
-def label(g: Group) -> str:
-    """The model in a few words; in a figure there is one of its kind."""
-    return model_name(g.results[0].config)
+    title = f"Figure {number}{', in small' if quick else ''}. {spec.title}"
+    return Drawing(spec.draw(Context(title, task, task == whole, found)), sources, missing)
 
 
 def source(g: Group) -> str:
-    """From which runs a model's part of a figure is."""
+    """The runs that a model's curve or trace in a figure comes from."""
     seeds = ", ".join(str(r.config.seed) for r in g.results)
     if len(g.results) == 1:
         return f"{label(g)}: {g.median.run.path}"
@@ -420,16 +208,31 @@ def table(name: str) -> str:
     return "\n".join(lines)
 
 
-def train_missing(wanted: Wanted, folder: Path) -> None:
-    """Trains a small version, or goes on with it, as a user would from the command line."""
-    run = RunDir(folder / wanted.name)
-    if run.config_file.exists() and run.manifest().get("status") in ("solved", "budget"):
-        return
-    words = wanted.command(folder) + (["--resume"] if run.config_file.exists() else [])
-    print("$", shlex.join(["ntm", *words]), file=sys.stderr, flush=True)
-    done = subprocess.run([sys.executable, "-m", "ntm.cli", *words], check=False)  # noqa: S603
-    if done.returncode:
-        raise NTMError(f"{run.path}: was not trained to its end", exit_code=done.returncode)
+def train_missing(
+    asked: Iterable[str],
+    folder: Path,
+    watcher: SweepWatcher,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Trains the small versions that these figures need, those that are missing, as a sweep.
+
+    Raises NTMError where one could not be trained, or was interrupted.
+    """
+    jobs = [wanted.job(folder) for wanted in needs(asked)]
+    executor = LocalExecutor(1)
+    with lock(folder):
+        attempts = Attempts(folder)
+        for job in jobs:  # what failed in an earlier call is tried again
+            attempts.forget(job)
+        try:
+            state = sweep(jobs, folder, executor, watcher, retries=0, should_stop=should_stop)
+        finally:
+            executor.stop()
+    if state.failed:
+        job, error = state.failed[0]
+        raise NTMError(f"{job.folder}: {error}")
+    if len(state.done) < len(jobs):
+        raise NTMError(f"{folder}: interrupted; the same command goes on", exit_code=INTERRUPTED)
 
 
 _HEAD = """# The paper's figures, from our own runs
@@ -465,8 +268,10 @@ def gallery(written: Mapping[str, Sequence[str]], quick: bool, before: str = "")
 
 def command(wanted: Wanted) -> str:
     """What a user types to have the run, or to have it whole."""
+    words = ["train", wanted.name]
+    words += [word for setting in wanted.settings for word in ("--set", setting)]
     begun = (Path("runs") / wanted.name / "seed-1" / "config.yaml").exists()
-    return shlex.join(["ntm", *wanted.command(), *(["--resume"] if begun else [])])
+    return shlex.join(["ntm", *words, *(["--resume"] if begun else [])])
 
 
 @dataclass
@@ -490,7 +295,7 @@ def read_runs(
     """
     places = [SMALL] if quick else list(folders) or [Path("runs")]
     there = [folder for folder in places if folders or any(folder.rglob("config.yaml"))]
-    needed = any(FIGURES[name].models for name in asked if name in FIGURES)
+    needed = bool(needs(asked))
     found, troubles = read_results(find_runs(there) if there and (needed or folders) else [])
     if not quick:
         found = [r for r in found if SMALL.resolve() not in r.run.path.resolve().parents]

@@ -8,11 +8,14 @@ import torch
 
 from ntm import reproduction as reproduce
 from ntm.analysis.results import Result, find_runs, read_results
-from ntm.errors import UsageError
-from ntm.reproduction import FIGURES, TABLES, Wanted, choose, draw, names, needs, table
+from ntm.errors import NTMError, UsageError
+from ntm.reproduction import TABLES, Wanted, choose, draw, names, needs, table, train_missing
+from ntm.runs.jobs import Job
 from ntm.runs.start import start_run
+from ntm.runs.sweep import SweepState
 from ntm.training.load import load_config
 from ntm.views import paper
+from ntm.views.paper_figures import FIGURES, NTM
 from tests.small import Watch, edit_manifest, train
 
 EVERYTHING = [*FIGURES, *TABLES]
@@ -49,10 +52,10 @@ def test_every_figure_is_drawn_from_runs_that_exist(name: str, runs: list[Result
 
 def test_small_runs_do_not_pass_for_the_papers(runs: list[Result]) -> None:
     """But where a task is the same, as for copy with its own lengths, any training will do."""
-    for name, plan in FIGURES.items():
+    for name, spec in FIGURES.items():
         drawing = draw(name, runs)
-        assert [w.model for w in drawing.missing] == list(plan.models)
-        assert (drawing.figure is None) == bool(plan.models)
+        assert [w.model for w in drawing.missing] == list(spec.models)
+        assert (drawing.figure is None) == bool(spec.models)
         for wanted in drawing.missing:
             assert reproduce.command(wanted) == f"ntm train {wanted.name}"
 
@@ -75,7 +78,7 @@ def test_where_training_costs_something_else_validation_is_drawn(
     assert np.allclose(line.get_ydata(), [row["bits"] for row in rows])
 
 
-def test_what_is_missing_is_said_and_the_rest_drawn(runs: list[Result]) -> None:
+def test_what_is_missing_is_named_and_the_rest_drawn(runs: list[Result]) -> None:
     without = [r for r in runs if r.config.model.memory is not None]
     drawing = draw("fig7", without, quick=True)
     assert drawing.figure is not None
@@ -116,11 +119,11 @@ def test_the_config_with_most_seeds_is_chosen(tmp_path: Path) -> None:
     make(tmp_path / "lstm", lstm)
     found, _ = read_results(find_runs([tmp_path]))
     assert lstm not in draw("fig3", found, quick=True).missing
-    assert choose(Wanted("copy", reproduce.NTM, quick=True), found) is not None
+    assert choose(Wanted("copy", NTM, quick=True), found) is not None
 
 
-def test_the_machine_that_is_trained_is_one_that_learns_the_task() -> None:
-    names = [Wanted(task, reproduce.NTM, quick=True).name for task in ("copy", "priority_sort")]
+def test_the_ntm_that_is_trained_is_one_that_learns_the_task() -> None:
+    names = [Wanted(task, NTM, quick=True).name for task in ("copy", "priority_sort")]
     assert names == ["copy/ntm-lstm", "priority_sort/ntm-ff"]
 
 
@@ -163,3 +166,41 @@ def test_the_paper_says_what_it_says() -> None:
             assert float(row.lr) == config.train.optimizer.lr
             heads = None if memory is None else (memory.read_heads, memory.write_heads)
             assert heads == (None if row.heads is None else (row.heads, row.heads))
+
+
+def test_what_is_missing_is_trained_as_a_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ends:
+        def __init__(self) -> None:
+            self.errors: list[str | None] = []
+
+        def changed(self, state: SweepState) -> None:
+            pass
+
+        def ended(self, job: Job, error: str | None) -> None:
+            self.errors.append(error)
+
+    short = ["task.length=[1,2]", "task.width=3", "validation.task={length: 2}"]
+    short += ["validation.episodes=2", "model.controller.size=5", "train.batch=2"]
+    monkeypatch.setitem(reproduce.QUICK, "copy", (short, 30))
+    folder, first = tmp_path / "quick", Ends()
+    train_missing(["fig5"], folder, first)
+    found, _ = read_results(find_runs([folder]))
+    assert [r.run.path for r in found] == [folder / "copy" / "lstm"]
+    assert found[0].config == Wanted("copy", paper.LSTM, quick=True).config
+    assert first.errors == [None]
+    again = Ends()
+    train_missing(["fig5", "table1", "fig16"], folder, again)
+    assert again.errors == []
+
+    # What has failed is tried again in another call.
+    run = found[0].run
+    text = run.manifest_file.read_text()
+    run.manifest_file.write_text(text.replace('"status": "budget"', '"status": "interrupted"'))
+    run.last_file.write_bytes(b"damaged")
+    for _ in range(2):
+        failed = Ends()
+        with pytest.raises(NTMError, match=r"copy/lstm: .*not a readable checkpoint"):
+            train_missing(["fig5"], folder, failed)
+        assert len(failed.errors) == 1

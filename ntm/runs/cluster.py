@@ -5,9 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import shlex
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 import zipfile
@@ -17,30 +14,34 @@ from typing import Any, NamedTuple
 
 from ntm.errors import UsageError
 from ntm.files import TEMPORARY, write_file
-from ntm.runs.sweep import INTERRUPTED, End, Job
-from ntm.training.load import dump_config, load_config
+from ntm.runs.executor import End
+from ntm.runs.jobs import Job
+from ntm.runs.launcher import Child, Outcome, registered
+from ntm.training.load import dump_config
 
 #: Seconds between the copies of a run that its node sends while it trains: what a node that dies
 #: takes with it.
 EVERY = 5.0
+#: Stand for the config's file and the run's folder of a node, in the words that it is sent.
+CONFIG, FOLDER = "{config}", "{folder}"
 
 
-class Copy(NamedTuple):
+class RunFiles(NamedTuple):
     """A run as it is on its node; ``code`` is None while it trains."""
 
     code: int | None
-    said: str
+    message: str
     files: bytes
 
 
 class RayExecutor:
     """Runs on a Ray cluster, which need not share a file system.
 
-    Each node trains in a folder of its own and sends copies of it; the sweep's folder always holds
+    Each node works in a folder of its own and sends copies of it; the sweep's folder always holds
     the last one, so that a run whose node dies goes on from there on another.
 
     address: of a cluster, such as ``auto`` or ``host:6379``; None starts one here. Not of a Ray
-        client (``ray://``), which cannot send copies on the way.
+        client (``ray://``), which gets nothing of a run before its end.
     workers: runs at a time, at most; the cluster's resources may allow fewer.
     """
 
@@ -67,19 +68,17 @@ class RayExecutor:
             raise UsageError(f"--address {address}: {error}") from None
         self._train = ray.remote(
             num_cpus=cpus, num_gpus=gpus, max_retries=0, num_returns="streaming"
-        )(train_here)
+        )(run_here)
         self._running: list[tuple[Job, Any, str]] = []
 
     def free(self) -> bool:
         return len(self._running) < self._workers
 
     def start(self, job: Job) -> None:
-        config = dump_config(load_config(job.config, job.settings))
         there = pack(job.folder) if job.run.config_file.exists() else b""
         threads = max(1, int(self._cpus))
-        words = ["--seed", str(job.seed), "--threads", str(threads)]
-        words += job.resuming() if there else []
-        stream = self._train.remote(config, words, there, EVERY)
+        words = job.command(threads, elsewhere=(CONFIG, FOLDER))
+        stream = self._train.remote(dump_config(job.resolved), words, there, EVERY, registered())
         self._running.append((job, stream, shlex.join(["ntm", *job.command(threads)])))
 
     def ended(self) -> list[End]:
@@ -97,10 +96,10 @@ class RayExecutor:
         self._running.clear()
 
     def _listen(self, job: Job, stream: Any, command: str) -> End | None:
-        """Takes what a run has sent; how it ended, if it has."""
+        """Takes what a run has sent; how its step ended, if it has."""
         while self._ray.wait([stream], timeout=0)[0]:
             try:
-                found = Copy(*self._ray.get(next(stream)))
+                found = RunFiles(*self._ray.get(next(stream)))
             except StopIteration:
                 return End(job, "its node sent nothing more")
             except self._ray.exceptions.RayError as error:
@@ -108,47 +107,40 @@ class RayExecutor:
             unpack(found.files, job.folder)
             if found.code is None:
                 continue
-            job.run.manifest().set_command(command)
-            if found.code == 0:
-                return End(job, None)
-            if found.code == INTERRUPTED:
-                return End(job, "interrupted", again=True)
-            return End(job, found.said or f"ended with exit code {found.code}")
+            if command.startswith("ntm train "):  # with the paths of this computer
+                job.run.manifest().set_command(command)
+            outcome = Outcome(found.code, found.message)
+            return End(job, outcome.error, outcome.again)
         return None
 
 
-def train_here(
-    config: str, words: Sequence[str], before: bytes, every: float
+def run_here(
+    config: str, words: Sequence[str], before: bytes, every: float, plugins: Sequence[str]
 ) -> Iterator[tuple[int | None, str, bytes]]:
-    """Trains a run on this node, or goes on with one; yields a :class:`Copy` now and then.
+    """Does one step of a run on this node; yields a :class:`RunFiles` now and then.
 
-    words: options of ``ntm train``, with --resume where there is something to go on from.
+    config: of the run, as YAML. words: after ``ntm``, in which CONFIG and FOLDER stand for paths.
+    before: the files of the run, where there are some. every: seconds between two copies.
+    plugins: classes to register first, as ``module:Class``.
     """
-    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryDirectory() as scratch:
         folder, file = Path(scratch) / "run", Path(scratch) / "config.yaml"
         file.write_text(config, encoding="utf-8")
         if before:
             unpack(before, folder)
-        command = ["train", str(file), "--run", str(folder), "--quiet", *words]
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "ntm.cli", *command],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
-        )  # fmt: skip
+        places = {CONFIG: str(file), FOLDER: str(folder)}
+        child = Child([places.get(word, word) for word in words], plugins=plugins)
         try:
             sent = time.monotonic()
-            while process.poll() is None:
+            while child.is_running():
                 time.sleep(0.1)
                 if time.monotonic() - sent > every:
                     sent = time.monotonic()
                     yield None, "", pack(folder)
-        finally:  # the sweep was stopped: nobody listens any more
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                process.wait()
-        errors.seek(0)
-        lines = errors.read().decode(errors="replace").strip().splitlines()
-        said = lines[-1].removeprefix("ntm: ").replace(f"{folder}: ", "") if lines else ""
-        yield process.returncode, said, pack(folder)
+        finally:  # the sweep may have been stopped: then nobody listens any more
+            child.terminate()
+            outcome = child.outcome()
+        yield outcome.code, outcome.message.replace(f"{folder}: ", ""), pack(folder)
 
 
 def pack(folder: Path) -> bytes:

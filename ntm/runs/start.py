@@ -17,6 +17,7 @@ from ntm.kernels.dispatch import threads
 from ntm.model import Model
 from ntm.runs.folder import RunDir
 from ntm.runs.models import choose_engine, new_model
+from ntm.runs.processor import processor
 from ntm.training import limits
 from ntm.training.curriculum import lessons
 from ntm.training.episodes import draw
@@ -173,6 +174,7 @@ def _circumstances(config: Config, model: Model) -> dict[str, Any]:
             **{name: _version(name) for name in ("ntm-suite", "torch", "numpy", "numba")},
         },
         "machine": f"{platform.machine()} {platform.system()}",
+        "processor": processor(),
         "commit": _commit(),
         **({} if data is None else {"data": data}),
     }

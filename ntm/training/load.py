@@ -40,6 +40,8 @@ def load_config(source: str | Path, settings: Iterable[str] = ()) -> Config:
             f"{source}: is a family; {source}:MODEL is one of it, and ntm sweep {source} runs them "
             f"all. Its models are {names}"
         )
+    elif "variants" in raw:
+        raise UsageError(f"{source}: is a study; ntm sweep {source} runs it")
     for setting in settings:
         apply_setting(raw, *split_setting(setting))
     if name is None:
@@ -91,7 +93,7 @@ def find_config(source: str | Path) -> tuple[Path, str | None]:
     text, colon, name = str(source).rpartition(":")
     if colon and (path := _file(text)):
         return path, name
-    shipped = [*configs.shipped_configs(), *configs.shipped_families()]
+    shipped = _shipped()
     near = difflib.get_close_matches(text or name, shipped, n=1, cutoff=0.5)
     meant = f"{near[0]}:{name}" if near and colon else near[0] if near else ""
     hint = f"did you mean {meant}?" if near else "ntm list shows the shipped ones"
@@ -99,13 +101,15 @@ def find_config(source: str | Path) -> tuple[Path, str | None]:
 
 
 def _file(source: str) -> Path | None:
-    """The file of this name, or of the shipped config or family of this name."""
+    """The file of this name, or of the shipped config, family or study of this name."""
     with contextlib.suppress(OSError, ValueError):  # a name that no file system takes
         if Path(source).is_file():
             return Path(source)
-    if source in (*configs.shipped_configs(), *configs.shipped_families()):
-        return configs.FOLDER / f"{source}.yaml"
-    return None
+    return configs.FOLDER / f"{source}.yaml" if source in _shipped() else None
+
+
+def _shipped() -> list[str]:
+    return [*configs.shipped_configs(), *configs.shipped_families(), *configs.shipped_studies()]
 
 
 def dump_config(config: Config) -> str:

@@ -49,13 +49,15 @@ def _problem(error: Any, raw: Any, schema: dict[str, Any], prefix: str) -> str:
         if not present and kind not in ("missing", "missing_argument"):
             continue
         path.append(str(part))
-        known = here.get("properties", {})
-        if kind in ("extra_forbidden", "unexpected_keyword_argument") and part not in known:
+        known, others = here.get("properties", {}), here.get("additionalProperties") or {}
+        if kind in ("extra_forbidden", "unexpected_keyword_argument") and not (
+            part in known or others
+        ):
             near = difflib.get_close_matches(str(part), known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the keys here are {', '.join(known)}"
             return f"{'.'.join(path)}: no such key; {hint}"
         node = node.get(part) if isinstance(node, dict) else None
-        here = _resolve(known.get(part, {}), schema, node)
+        here = _resolve(known.get(part, others), schema, node)
     key = ".".join(path)
 
     if kind in ("missing", "missing_argument"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +13,9 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
+
+from ntm.runs.jobs import Job
+from ntm.runs.sweep import SweepState
 
 
 def standard_error() -> Console:
@@ -126,19 +129,10 @@ class TrainingConsole:
 
 
 class SweepConsole:
-    """A :class:`ntm.runs.sweep.Watcher`: a live table of the runs, or a line per run.
+    """A :class:`ntm.runs.sweep.SweepWatcher`: a live table of the runs, or a line per run."""
 
-    last: gives the last row of metrics of a job's run.
-    """
-
-    def __init__(
-        self,
-        console: Console,
-        workers: int,
-        last: Callable[[Any], dict[str, float]],
-        quiet: bool = False,
-    ) -> None:
-        self._console, self._workers, self._last = console, workers, last
+    def __init__(self, console: Console, workers: int, quiet: bool = False) -> None:
+        self._console, self._workers = console, workers
         self._display = Display(console)
         self._quiet = quiet
         self._drawn = 0.0
@@ -156,13 +150,13 @@ class SweepConsole:
     ) -> None:
         self._display.__exit__()
 
-    def changed(self, state: Any) -> None:
+    def changed(self, state: SweepState) -> None:
         """Draws where the sweep stands, at most twice a second."""
         if self._display.live and not self._quiet and time.monotonic() - self._drawn > 0.5:
             self._drawn = time.monotonic()
             self._display.show(self._table(state))
 
-    def ended(self, job: Any, error: str | None) -> None:
+    def ended(self, job: Job, error: str | None) -> None:
         """Prints that a run is done, or has failed."""
         if self._quiet:
             return
@@ -170,12 +164,12 @@ class SweepConsole:
         text = f"{word}: {job.folder}" + (f": {error}" if error else "")
         self._console.print(Text(text), soft_wrap=True)
 
-    def _table(self, state: Any) -> Group:
+    def _table(self, state: SweepState) -> Group:
         table = Table("running", box=None, pad_edge=False)
         for name in ("sequences", "bits", "time"):
             table.add_column(name, justify="right")
         for job, since in state.running.values():
-            row = self._last(job)
+            row = job.progress()
             seen = f"{row.get('sequences', 0):,.0f} of {job.resolved.train.sequences:,}"
             bits = f"{row['bits']:.3f}" if "bits" in row else ""
             table.add_row(Text(str(job.folder)), seen, bits, _clock(time.monotonic() - since))

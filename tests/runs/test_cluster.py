@@ -9,10 +9,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from ntm.analysis.results import find_runs, read_results
 from ntm.errors import UsageError
-from ntm.runs.cluster import RayExecutor, pack, train_here, unpack
+from ntm.runs import cluster
+from ntm.runs.cluster import RayExecutor, pack, run_here, unpack
 from ntm.runs.folder import RunDir
 from tests.small import Watch, new_run, small_config, train
 from tests.training.test_loop import CPU
@@ -50,19 +52,29 @@ def test_a_sweep_on_two_nodes_survives_the_death_of_one(tmp_path: Path) -> None:
 
 
 def test_a_run_comes_back_from_a_node_and_goes_on_at_another(tmp_path: Path) -> None:
-    config, words = CONFIG.replace("sequences: 3000", "sequences: 400"), ["--seed", "3"]
-    *_, (code, said, files) = train_here(config, words, b"", 60.0)
-    assert code == 0
+    config = CONFIG.replace("sequences: 3000", "sequences: 400")
+    words = ["train", cluster.CONFIG, "--run", cluster.FOLDER, "--seed", "3", "--quiet"]
+    *_, (code, message, files) = run_here(config, words, b"", 60.0, [])
+    assert code == 0, message
     unpack(files, tmp_path / "run")
     run = RunDir.open(tmp_path / "run")
     assert run.manifest()["status"] == "budget"
     assert run.config().seed == 3
-    *_, (code, said, files) = train_here(config, [*words, "--resume"], pack(run.path), 60.0)
+    before = run.load_best().weights
+    *_, (code, _, files) = run_here(config, [*words, "--resume"], pack(run.path), 60.0, [])
     assert code == 0  # it is over, and stays as it is
-    *_, (code, said, _) = train_here(config.replace("lr: 1e-3", "lr: 1e6"), words, b"", 60.0)
+    unpack(files, tmp_path / "again")
+    after = RunDir.open(tmp_path / "again").load_best().weights
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    test = ["evaluate", cluster.FOLDER, "--set", "task.length=5", "--episodes", "2"]
+    *_, (code, message, files) = run_here(config, test, pack(run.path), 60.0, [])
+    assert code == 0, message
+    unpack(files, run.path)
+    assert [e.task for e in run.evaluations()] == [{"length": 5}]
+    *_, (code, message, _) = run_here(config.replace("lr: 1e-3", "lr: 1e6"), words, b"", 60.0, [])
     assert code == 1
-    assert said.startswith("the ")  # no path of that node
-    assert "is not finite" in said
+    assert message.startswith("the ")  # no path of that node
+    assert "is not finite" in message
 
 
 def test_checkpoints_are_packed_before_tables_and_unpacked_after(tmp_path: Path) -> None:

@@ -15,19 +15,10 @@ import pytest
 
 from ntm.analysis.results import find_runs, read_results
 from ntm.errors import NTMError, UsageError
+from ntm.runs.executor import End, LocalExecutor
 from ntm.runs.folder import RunDir
-from ntm.runs.sweep import (
-    Attempts,
-    End,
-    Job,
-    LocalExecutor,
-    State,
-    is_done,
-    lock,
-    plan,
-    progress,
-    sweep,
-)
+from ntm.runs.jobs import Job, plan
+from ntm.runs.sweep import Attempts, SweepState, lock, sweep
 
 SMALL = """
 task: {kind: copy, width: 3, length: [1, 3]}
@@ -53,7 +44,7 @@ class Watch:
     def __init__(self) -> None:
         self.ends: list[tuple[str, str | None]] = []
 
-    def changed(self, state: State) -> None:
+    def changed(self, state: SweepState) -> None:
         pass
 
     def ended(self, job: Job, error: str | None) -> None:
@@ -222,7 +213,7 @@ def test_time_left_counts_what_runs_and_what_waits(config: str) -> None:
     jobs = plan([config], 5, [], [], Path("out"))
     now = time.monotonic()
     running = {jobs[0].folder: (jobs[0], now - 6), jobs[1].folder: (jobs[1], now - 30)}
-    state = State(jobs[2:], running, [], [], 0, [])
+    state = SweepState(jobs[2:], running, [], [], 0, [])
     assert state.left(workers=2) is None
     state.seconds = [8.0, 12.0]
     assert state.left(workers=2) == pytest.approx((4 + 0 + 3 * 10) / 2, abs=0.1)
@@ -250,8 +241,8 @@ def test_real_runs_are_trained_and_a_failure_is_recorded_with_its_error(config: 
     watch = Watch()
     state = sweep(jobs, Path("out"), LocalExecutor(2), watch, retries=0)
     assert [job.folder.parent.name for job in state.done] == ["lr=1e-3", "lr=1e-3"]
-    assert all(is_done(job) for job in state.done)
-    assert progress(state.done[0])["sequences"] == 200
+    assert all(job.steps_left() == 0 for job in state.done)
+    assert state.done[0].progress()["sequences"] == 200
     errors = [error for _, error in state.failed]
     assert len(errors) == 2
     assert all("is not finite" in error for error in errors)
@@ -261,16 +252,16 @@ def test_real_runs_are_trained_and_a_failure_is_recorded_with_its_error(config: 
 
 def test_the_last_row_of_a_run_is_its_progress(config: str) -> None:
     (job,) = plan([config], 1, [], [], Path("out"))
-    assert progress(job) == {}
+    assert job.progress() == {}
     job.folder.mkdir(parents=True)
     rows = [f"{n},{n / 10}" for n in range(1000)]
     job.run.metrics_file.write_text("\n".join(["sequences,bits", *rows]) + "\n")
-    assert progress(job) == {"sequences": 999, "bits": 99.9}
+    assert job.progress() == {"sequences": 999, "bits": 99.9}
     job.run.metrics_file.write_text("\n".join(["sequences,bits", *rows]) + "\n10")
-    assert progress(job) == {}  # a row that is just being written
+    assert job.progress() == {}  # a row that is just being written
     for nothing in ("", "sequences,bits", "sequences,bits\n"):
         job.run.metrics_file.write_text(nothing)
-        assert progress(job) == {}
+        assert job.progress() == {}
 
 
 def test_a_sweep_that_is_asked_to_stop_saves_and_goes_on(config: str) -> None:
@@ -303,10 +294,10 @@ def test_forty_runs_are_all_done_though_workers_are_killed(config: str) -> None:
     killed: list[int] = []
 
     class Killer(Watch):
-        def changed(self, state: State) -> None:
+        def changed(self, state: SweepState) -> None:
             if state.running and chance.random() < 0.02:
                 victim = chance.choice(executor._running)
-                os.kill(victim.process.pid, signal.SIGKILL)
+                os.kill(victim.child.pid, signal.SIGKILL)
                 killed.append(victim.job.seed)
 
     executor = LocalExecutor(2)

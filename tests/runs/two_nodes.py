@@ -13,7 +13,8 @@ from ray.cluster_utils import Cluster
 
 from ntm.runs import cluster as module
 from ntm.runs.cluster import RayExecutor
-from ntm.runs.sweep import Job, State, plan, progress, sweep
+from ntm.runs.jobs import Job, plan
+from ntm.runs.sweep import SweepState, sweep
 
 
 class Killer:
@@ -24,8 +25,8 @@ class Killer:
         self.second = nodes.add_node(num_cpus=1)
         nodes.wait_for_nodes()
 
-    def changed(self, state: State) -> None:
-        both = [job for job, _ in state.running.values() if progress(job).get("sequences", 0) > 0]
+    def changed(self, state: SweepState) -> None:
+        both = [job for job, _ in state.running.values() if job.progress().get("sequences", 0) > 0]
         if not self.killed and state.done and len(both) == 2:
             self.killed = True
             self.nodes.remove_node(self.second, allow_graceful=False)

@@ -13,8 +13,8 @@ from configs import shipped_configs, shipped_families
 from controllers import CONTROLLERS
 from ntm.errors import UsageError
 from ntm.model import build_model
+from ntm.runs.jobs import Job, plan
 from ntm.runs.start import continue_run, start_run
-from ntm.runs.sweep import Job, is_done, plan
 from ntm.training.family import merge
 from ntm.training.load import dump_config, expand, load_config, parse_config, short_name, to_dict
 from ntm.training.schema import Config
@@ -287,11 +287,11 @@ def finish(job: Job) -> None:
 def test_a_sweep_knows_its_runs_again(small: str) -> None:
     (job,) = plan(["small.yaml:gru"], 1, [], ["parameters=900"], Path("out"))
     assert job.command(1)[:4] == ["train", "small.yaml:gru", "--set", "parameters=900"]
-    assert not is_done(job)
+    assert not job.is_trained()
     finish(job)
     (again,) = plan(["small.yaml:gru"], 1, [], ["parameters=900"], Path("out"))
     assert again.resolved == job.run.config()
-    assert is_done(again)
+    assert again.is_trained()
     (more,) = plan(["small.yaml:gru"], 1, [], ["parameters=1200"], Path("out"))
     assert set(more.differs()) == {"model.controller.size"}
 

@@ -1,0 +1,25 @@
+"""Runs ``ntm WORDS...`` as a child: python child.py SETUP WORDS..., see ``ntm.runs.launcher``.
+
+SETUP is JSON: the ``path`` to import from, and the ``plugins`` to register, as ``module:Class``.
+"""
+
+import json
+import sys
+
+if __name__ == "__main__":
+    setup = json.loads(sys.argv[1])
+    sys.path[:] = setup["path"]  # instead of the folder of this file, before anything of ours
+    sys.argv = ["ntm", *sys.argv[2:]]
+
+    from importlib import import_module
+
+    from ntm.cli import main
+    from ntm.errors import NTMError
+
+    try:
+        for place in setup["plugins"]:
+            import_module("ntm.registry").register_from(place)
+    except NTMError as error:
+        sys.stderr.write(f"ntm: {error}\n")
+        sys.exit(error.exit_code)
+    main()
