@@ -33,7 +33,7 @@ def _names() -> list[str]:
 
 
 def describe(name: str) -> str:
-    """The first sentence that a config or a family says of itself."""
+    """The first sentence of the comment that a config or a family begins with."""
     lines = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    said = " ".join(line.lstrip("# ") for line in takewhile(lambda s: s.startswith("#"), lines))
-    return said.partition(". ")[0].removesuffix(".") + "."
+    comment = " ".join(line.lstrip("# ") for line in takewhile(lambda s: s.startswith("#"), lines))
+    return comment.partition(". ")[0].removesuffix(".") + "."

@@ -1,4 +1,4 @@
-"""What every recurrent core is: a map (input, state) -> (output, state)."""
+"""The interface of every recurrent core: a map (input, state) -> (output, state)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-#: A nested tuple of tensors, batch first; ``()`` for a core that remembers nothing.
+#: A nested tuple of tensors, batch first; ``()`` for a core without memory of its own.
 State: TypeAlias = Any
 
 
 class Core(nn.Module, ABC):
-    """A recurrent core. Controllers, stacks of them and the NTM are all cores.
+    """A recurrent core. Controllers, stacks of controllers and the NTM are all cores.
 
-    A core keeps nothing between calls: whatever it remembers is in the state that it is
-    handed and hands back, so that no episode can leak into another.
+    A core stores nothing between calls. Everything it remembers is in the state that it takes and
+    returns, so no episode can leak into another.
     """
 
     input_size: int
@@ -29,14 +29,14 @@ class Core(nn.Module, ABC):
 
     @abstractmethod
     def initial_state(self, batch: int) -> State:
-        """The state before the first step, for ``batch`` sequences."""
+        """The state before the first step of ``batch`` sequences."""
 
     @abstractmethod
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step: x [B, I] and a state -> output [B, output_size] and the next state."""
+        """One step: x [B, I] and a state -> the output [B, output_size] and the next state."""
 
     def unroll(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
-        """A whole sequence: xs [T, B, I] -> outputs [T, B, output_size] and the last state."""
+        """A sequence: xs [T, B, I] and a state -> ys [T, B, output_size] and the last state."""
         outputs = []
         for x in xs:
             y, state = self(x, state)
@@ -44,18 +44,23 @@ class Core(nn.Module, ABC):
         return torch.stack(outputs), state
 
 
-#: Every controller's settings are a frozen dataclass: its block in a config.
+#: For the settings of a controller: a frozen dataclass, whose fields are its block in a config.
 STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ControllerConfig(ABC):
-    """``layers`` layers of ``size`` units each; ``skip`` as in :class:`controllers.stack.Stack`.
+    """The settings of a controller.
 
-    Subclasses set ``kind``, which chooses them in a config, and add what is theirs alone.
+    Subclasses are frozen pydantic dataclasses. They set ``kind``, which selects them in a config,
+    and ``name``, and add settings of their own.
+
+    size: units in a layer.
+    layers: number of layers.
+    skip: skip connections, as in :class:`controllers.stack.Stack`.
     """
 
-    #: What people call it.
+    #: Its name in reports and figures.
     name: ClassVar[str]
 
     kind: str
@@ -65,12 +70,12 @@ class ControllerConfig(ABC):
 
     @abstractmethod
     def layer(self, input_size: int, generator: torch.Generator) -> Core:
-        """One layer, its parameters drawn from the generator."""
+        """One layer, with parameters drawn from the generator."""
 
 
 def linear(inputs: int, outputs: int, generator: torch.Generator, bias: bool = True) -> nn.Linear:
-    """A linear layer with weights and biases drawn from U(-1/sqrt(inputs), 1/sqrt(inputs))."""
-    device = torch.get_default_device()  # meta, where a model is only counted
+    """A linear layer, its weights and biases drawn from U(-1/sqrt(inputs), 1/sqrt(inputs))."""
+    device = torch.get_default_device()  # meta, where parameters are only counted
     layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias, device=device)
     bound = 1 / math.sqrt(inputs)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The echo state network (Jaeger 2001): a reservoir that is drawn, and never trained."""
+"""The echo state network (Jaeger 2001): a random recurrent network that is never trained."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from controllers.leaky import Leak
 
 
 class EchoState(Core):
-    """One reservoir, from h_0 = 0.
+    """A reservoir, starting from h_0 = 0.
 
     h_t = (1 - alpha) h_{t-1} + alpha tanh(W_in [1; x_t] + U h_{t-1})
 
-    W_in is uniform in (-scaling, scaling). Of U a share of ``density`` is uniform, the rest 0, and
-    all of it is scaled so that its largest eigenvalue has the absolute value ``radius``: below 1
-    the reservoir forgets where it began, mostly. (A small and sparse U may have no cycle, and no
-    eigenvalue but 0: it is left as drawn.) alpha is the ``leak``. The state is h [B, H].
+    The elements of W_in are uniform in (-scaling, scaling). A fraction ``density`` of the elements
+    of U is uniform in (-1, 1) and the others are 0; U is then scaled to the spectral radius
+    ``radius``. Below 1, the reservoir usually forgets its initial state. (A small and sparse U may
+    be nilpotent; it stays as drawn.) alpha is the ``leak`` rate. The state is h [B, H].
 
-    Nothing here is a parameter: the readout, and the heads of a machine, are all that is trained.
-    What was drawn is kept with the weights, as buffers.
+    The reservoir has no parameters: only the readout, and the heads of an NTM, are trained. W_in
+    and U are buffers, and are saved with the weights.
     """
 
     weight: Tensor  # [H, I + H]  W_in and U
-    bias: Tensor  # [H]  W_in's first column
+    bias: Tensor  # [H]  the first column of W_in
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ Positive = Annotated[float, Field(gt=0, le=1e6)]
 class EchoStateConfig(ControllerConfig):
     """The settings of an :class:`EchoState` network.
 
-    Its units are no more than what finds its eigenvalues in a minute.
+    The limit on ``size`` keeps the computation of its eigenvalues below a minute.
     """
 
     name: ClassVar[str] = "echo state"

@@ -1,4 +1,4 @@
-"""A feedforward controller: no memory of its own."""
+"""A feedforward controller, without memory of its own."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from controllers.base import STRICT, ControllerConfig, Core, State, linear
 
 
 class FeedForward(Core):
-    """h = tanh(W x + b). Its state is ``()``: whatever is to be remembered, the memory must hold.
+    """h = tanh(W x + b). The state is ``()``, so an NTM with it can only remember in its memory.
 
-    The paper (section 3.4) uses such a controller and does not name its nonlinearity.
+    The paper (section 3.4) uses a feedforward controller without naming its nonlinearity.
     """
 
     def __init__(self, input_size: int, size: int, generator: torch.Generator) -> None:
@@ -29,7 +29,7 @@ class FeedForward(Core):
         return torch.tanh(self.hidden(x)), ()
 
     def unroll(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
-        """All steps at once: none depends on another."""
+        """All steps at once, since none depends on another."""
         return torch.tanh(self.hidden(xs)), ()
 
 

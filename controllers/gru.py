@@ -12,7 +12,7 @@ from controllers.base import STRICT, ControllerConfig, Core, State, linear
 
 
 class GRU(Core):
-    """One layer, from a learned h_0.
+    """One layer, with a learned initial state h_0.
 
     r = sigmoid(W_r x_t + U_r h_{t-1} + b_r)        z: the same
     n = tanh(W_n x_t + b_n + r * (U_n h_{t-1} + d_n))
@@ -41,7 +41,7 @@ class GRU(Core):
         return h, h
 
     def unroll(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
-        """The whole sequence through torch's own kernel, which keeps r, z and n together."""
+        """The whole sequence in one call of torch.gru, which has r, z and n in one matrix."""
         h = state.unsqueeze(0).contiguous()
         W, U = self.gates.weight.split([self.input_size, h.shape[-1]], 1)
         b = self.gates.bias

@@ -1,4 +1,4 @@
-"""Leaky units: a recurrent network that forgets at a rate of its own (Jaeger et al. 2007)."""
+"""Leaky integrator units: a recurrent network with a leak rate (Jaeger et al. 2007)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from controllers.base import STRICT, ControllerConfig, Core, State, linear
 
 
 class Leaky(Core):
-    """One layer, from a learned h_0.
+    """One layer, with a learned initial state h_0.
 
     h_t = (1 - alpha) h_{t-1} + alpha tanh(W x_t + U h_{t-1} + b)
 
-    The leak alpha is a number in (0, 1]; with 1 it is a vanilla RNN. Or it is learned, one for
-    each unit, as the logistic sigmoid of a parameter, starting at that number. The state is
-    h [B, H].
+    The leak rate alpha is a constant in (0, 1]; 1 gives a vanilla RNN. With ``learned``, every unit
+    learns its own, as the logistic sigmoid of a parameter, starting from that constant. The state
+    is h [B, H].
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Leaky(Core):
 
 
 def logit(p: float) -> float:
-    """What the logistic sigmoid makes p of; of 1, infinity."""
+    """The inverse of the logistic sigmoid, infinite at 1."""
     return math.inf if p == 1 else math.log(p / (1 - p))
 
 
@@ -60,7 +60,7 @@ Leak = Annotated[float, Field(gt=0, le=1)]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class LeakyConfig(ControllerConfig):
-    """The settings of :class:`Leaky` units: the leak, and whether it is learned from there."""
+    """The settings of :class:`Leaky` units: the leak rate, and whether it is learned."""
 
     name: ClassVar[str] = "leaky RNN"
     kind: Literal["leaky"] = "leaky"
@@ -70,7 +70,7 @@ class LeakyConfig(ControllerConfig):
     @model_validator(mode="after")
     def _can_be_learned(self) -> LeakyConfig:
         if self.learned and self.leak == 1:
-            raise ValueError("leak: should be less than 1 where it is learned")
+            raise ValueError("leak: should be less than 1 if it is learned")
         return self
 
     def layer(self, input_size: int, generator: torch.Generator) -> Leaky:

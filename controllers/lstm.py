@@ -12,15 +12,15 @@ from controllers.base import STRICT, ControllerConfig, Core, State, linear
 
 
 class LSTM(Core):
-    """One layer, one bias per gate, no peepholes, from a learned h_0 and c_0.
+    """One layer with one bias per gate, no peepholes, and a learned initial state h_0, c_0.
 
     i = sigmoid(W_i x_t + U_i h_{t-1} + b_i)        f, o: the same
     j = tanh(W_j x_t + U_j h_{t-1} + b_j)
     c_t = f * c_{t-1} + i * j
     h_t = o * tanh(c_t)
 
-    The state is (h [B, H], c [B, H]); the output is h_t. The forget gate's bias starts 1 higher
-    than the others (Gers et al. 2000; Jozefowicz et al. 2015).
+    The state is (h [B, H], c [B, H]); the output is h_t. The initial bias of the forget gate is 1
+    higher than the others' (Gers et al. 2000; Jozefowicz et al. 2015).
     """
 
     def __init__(self, input_size: int, size: int, generator: torch.Generator) -> None:
@@ -28,7 +28,7 @@ class LSTM(Core):
         self.input_size, self.output_size = input_size, size
         self.gates = linear(input_size + size, 4 * size, generator)  # [W U] and b, for i f j o
         with torch.no_grad():
-            self.gates.bias[size : 2 * size] += 1  # remember, until taught to forget
+            self.gates.bias[size : 2 * size] += 1  # remember by default
         self.h0 = nn.Parameter(torch.zeros(size))
         self.c0 = nn.Parameter(torch.zeros(size))
 
@@ -43,7 +43,7 @@ class LSTM(Core):
         return h, (h, c)
 
     def unroll(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
-        """The whole sequence through torch's own kernel, which has a second bias: 0 here."""
+        """The whole sequence in one call of torch.lstm; its second bias is 0."""
         h, c = (s.unsqueeze(0).contiguous() for s in state)
         W, U = (w.contiguous() for w in self.gates.weight.split([self.input_size, h.shape[-1]], 1))
         b = self.gates.bias
@@ -54,7 +54,7 @@ class LSTM(Core):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class LSTMConfig(ControllerConfig):
-    """The settings of a :class:`LSTM`."""
+    """The settings of an :class:`LSTM`."""
 
     name: ClassVar[str] = "LSTM"
     kind: Literal["lstm"] = "lstm"

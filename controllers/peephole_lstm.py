@@ -1,4 +1,4 @@
-"""The LSTM whose gates see the cell (Gers & Schmidhuber 2000; Graves 2013, equations 7-11)."""
+"""The LSTM with peepholes (Gers & Schmidhuber 2000; Graves 2013, equations 7-11)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from controllers.base import STRICT, ControllerConfig, Core, State, linear
 
 
 class PeepholeLSTM(Core):
-    """One layer, one bias per gate, from a learned h_0 and c_0.
+    """One layer with one bias per gate and a learned initial state h_0, c_0.
 
     i = sigmoid(W_i x_t + U_i h_{t-1} + p_i * c_{t-1} + b_i)        f: the same
     j = tanh(W_j x_t + U_j h_{t-1} + b_j)
@@ -20,8 +20,9 @@ class PeepholeLSTM(Core):
     o = sigmoid(W_o x_t + U_o h_{t-1} + p_o * c_t + b_o)
     h_t = o * tanh(c_t)
 
-    The peepholes p are vectors, and start at 0: as an LSTM. The output gate sees the new cell. The
-    state is (h [B, H], c [B, H]). The forget gate's bias starts 1 higher, as in the LSTM here.
+    The peepholes p are vectors, initially 0, which makes it an LSTM. The output gate sees the new
+    cell. The state is (h [B, H], c [B, H]). The initial bias of the forget gate is 1 higher than
+    the others', as in :class:`controllers.lstm.LSTM`.
     """
 
     def __init__(self, input_size: int, size: int, generator: torch.Generator) -> None:
@@ -29,7 +30,7 @@ class PeepholeLSTM(Core):
         self.input_size, self.output_size = input_size, size
         self.gates = linear(input_size + size, 4 * size, generator)  # [W U] and b, for i f j o
         with torch.no_grad():
-            self.gates.bias[size : 2 * size] += 1  # remember, until taught to forget
+            self.gates.bias[size : 2 * size] += 1  # remember by default
         self.peepholes = nn.Parameter(torch.zeros(3 * size))  # p_i p_f p_o
         self.h0 = nn.Parameter(torch.zeros(size))
         self.c0 = nn.Parameter(torch.zeros(size))

@@ -12,7 +12,7 @@ from controllers.base import STRICT, ControllerConfig, Core, State, linear
 
 
 class ReducedGRU(Core):
-    """A GRU whose gates do not see the input. One layer, from a learned h_0.
+    """One layer of a GRU whose gates do not see the input, with a learned initial state h_0.
 
     GRU1: r = sigmoid(U_r h_{t-1} + b_r)        z: the same
     GRU2: r = sigmoid(U_r h_{t-1})
@@ -21,9 +21,9 @@ class ReducedGRU(Core):
     n = tanh(W_n x_t + b_n + r * (U_n h_{t-1} + d_n))
     h_t = (1 - z) * n + z * h_{t-1}
 
-    All but the gates is as in :class:`controllers.gru.GRU`, so that they differ in nothing else:
-    the reset gate acts after the recurrent product (in the article before it), and z keeps the old
-    (there it takes the new). The state is h [B, H].
+    Everything but the gates is as in :class:`controllers.gru.GRU`: the reset gate acts after the
+    recurrent product (in the article before it), and z weighs the old state (in the article the new
+    one). The state is h [B, H].
     """
 
     def __init__(

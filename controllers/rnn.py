@@ -12,9 +12,9 @@ from controllers.base import STRICT, ControllerConfig, Core, State, linear
 
 
 class RNN(Core):
-    """h_t = tanh(W x_t + U h_{t-1} + b), from a learned h_0. The state is h [B, H].
+    """h_t = tanh(W x_t + U h_{t-1} + b), with a learned initial state h_0. The state is h [B, H].
 
-    ``nonlinearity`` takes relu in tanh's place.
+    nonlinearity: ``tanh``, or ``relu`` in its place.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class RNN(Core):
         return h, h
 
     def unroll(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
-        """The whole sequence through torch's own kernel, which has a second bias: 0 here."""
+        """The whole sequence in one call of torch.rnn_tanh or rnn_relu; its second bias is 0."""
         h = state.unsqueeze(0).contiguous()
         W, U = (w.contiguous() for w in self.hidden.weight.split([self.input_size, h.shape[-1]], 1))
         b = self.hidden.bias

@@ -1,4 +1,4 @@
-"""Layers on top of one another, with or without skip connections."""
+"""Stacked layers, with or without skip connections."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from controllers.base import Core, State
 
 
 class Stack(Core):
-    """Layer 1 sees the input; each further layer sees the output of the one below.
+    """The first layer sees the input, and every other layer the output of the one below.
 
-    With ``skip`` every layer sees the input as well, and the output holds the outputs of all
-    layers side by side (Graves 2013, section 2.1): the deep LSTM that the paper compares with.
-    Without it, the output is the top layer's. The state is a tuple of the layers' states.
+    With ``skip``, every layer sees the input as well, and the output is the concatenated outputs of
+    all layers (Graves 2013, section 2.1), as in the deep LSTM that the paper compares with. Without
+    it, the output is that of the top layer. The state is a tuple of the layers' states.
     """
 
     def __init__(self, layers: Sequence[Core], skip: bool) -> None:
@@ -39,7 +39,7 @@ class Stack(Core):
         return self._emit(outputs), tuple(states)
 
     def unroll(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Layer by layer instead of step by step: the same numbers, in longer strides."""
+        """Layer by layer instead of step by step: the same numbers, in fewer and larger calls."""
         outputs: list[Tensor] = []
         states = []
         for layer, s in zip(self._cores(), state, strict=True):

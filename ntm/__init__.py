@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         load,
         plot,
         plot_memory,
+        register,
         report,
         reproduce,
         sample,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NTM", "Benchmark", "Evaluation", "Kinds", "NTMError", "Report", "Reproduction", "Run",
     "Status", "Sweep", "Trace", "Trained", "bench", "evaluate", "kinds", "load", "plot",
-    "plot_memory", "report", "reproduce", "sample", "sweep", "trace", "train",
+    "plot_memory", "register", "report", "reproduce", "sample", "sweep", "trace", "train",
 ]  # fmt: skip
 
 

@@ -36,6 +36,7 @@ from ntm.errors import NTMError, UsageError
 from ntm.model import Model
 from ntm.module import NTM
 from ntm.outcomes import Benchmark, Report, Run, Sweep, Trained
+from ntm.registry import register
 from ntm.reproduction import Reproduction
 from ntm.runs import study as studies
 from ntm.runs import sweep as sweeping
@@ -65,9 +66,32 @@ from tasks import Episode, Task
 from tasks.losses import BITS
 
 __all__ = [
-    "NTM", "Benchmark", "Evaluation", "Kinds", "NTMError", "Report", "Reproduction", "Run",
-    "Status", "Sweep", "Trace", "Trained", "bench", "evaluate", "kinds", "load", "plot",
-    "plot_memory", "report", "reproduce", "sample", "sweep", "task_settings", "trace", "train",
+    "NTM",
+    "Benchmark",
+    "Evaluation",
+    "Kinds",
+    "NTMError",
+    "Report",
+    "Reproduction",
+    "Run",
+    "Status",
+    "Sweep",
+    "Trace",
+    "Trained",
+    "bench",
+    "evaluate",
+    "kinds",
+    "load",
+    "plot",
+    "plot_memory",
+    "register",
+    "report",
+    "reproduce",
+    "sample",
+    "sweep",
+    "task_settings",
+    "trace",
+    "train",
 ]  # fmt: skip
 
 log = logging.getLogger("ntm")

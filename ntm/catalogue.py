@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from configs import describe, shipped_configs, shipped_families, shipped_studies
-from controllers import CONTROLLERS
-from tasks import TASKS
+from ntm import registry
 
 
 @dataclass(frozen=True)
@@ -15,17 +14,19 @@ class Kinds:
 
     tasks: list[str]
     controllers: list[str]
+    memories: list[str]
     configs: dict[str, str]
     families: dict[str, str]
     studies: dict[str, str]
+    problems: list[str]  # a line for each plugin that cannot be used
 
 
 def kinds() -> Kinds:
-    """What a config can name, and the configs that are shipped."""
+    """What a config can name, plugins included, and the configs that are shipped."""
     return Kinds(
-        sorted(TASKS),
-        sorted(CONTROLLERS),
-        {name: describe(name) for name in shipped_configs()},
-        {name: describe(name) for name in shipped_families()},
-        {name: describe(name) for name in shipped_studies()},
+        **registry.kinds(),
+        configs={name: describe(name) for name in shipped_configs()},
+        families={name: describe(name) for name in shipped_families()},
+        studies={name: describe(name) for name in shipped_studies()},
+        problems=registry.troubles(),
     )

@@ -52,15 +52,18 @@ JsonOption = Annotated[
 
 @app.command("list")
 def list_() -> None:
-    """List tasks, controllers and shipped configs."""
+    """List tasks, controllers, memories and shipped configs."""
     from ntm.catalogue import kinds
 
     found = kinds()
     typer.echo(f"tasks: {', '.join(found.tasks)}")
     typer.echo(f"controllers: {', '.join(found.controllers)}")
+    typer.echo(f"memories: {', '.join(found.memories)}")
     _describe("configs, for ntm train NAME:", found.configs)
     _describe("families of models, for ntm sweep NAME; one of them is NAME:MODEL:", found.families)
     _describe("studies of many seeds, for ntm sweep NAME:", found.studies)
+    for line in found.problems:
+        typer.echo(line, err=True)
 
 
 @app.command()

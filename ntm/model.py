@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 import torch
 from pydantic import ConfigDict, model_validator
@@ -12,24 +12,28 @@ from torch import Tensor, nn
 from controllers import AnyController, Core, State, build_controller
 from controllers.base import linear
 from ntm.kernels.dispatch import unroll
-from ntm.memory.ntm import MemoryConfig, NTMCell
+from ntm.memory.base import MemoryConfig
+from ntm.registry import MEMORIES, Kinds
 from ntm.whole_input import Bidirectional, EncoderDecoder, WholeInput
+
+#: The memory block of a config: ``kind`` chooses the class, an NTM's where it is left out.
+AnyMemory: TypeAlias = Annotated[MemoryConfig, Kinds(MEMORIES, default="ntm")]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 class ModelConfig:
-    """A controller and its memory; without memory, the controller alone: a baseline.
+    """A controller with a memory around it, or without one: a baseline.
 
-    direction: ``causal`` answers as it goes. The others read the whole input first
+    direction: ``causal`` answers step by step. The others read the whole input first
         (:mod:`ntm.whole_input`), with two controllers; they are baselines.
     """
 
     controller: AnyController
-    memory: MemoryConfig | None = None
+    memory: AnyMemory | None = None
     direction: Literal["causal", "bidirectional", "encoder_decoder"] = "causal"
 
     @model_validator(mode="after")
-    def _a_machine_is_causal(self) -> ModelConfig:
+    def _memory_is_causal(self) -> ModelConfig:
         if self.memory is not None and self.direction != "causal":
             raise ValueError(
                 f"direction: {self.direction} is for baselines, so memory should be null"
@@ -80,8 +84,7 @@ def build_model(
 
     core: Core | WholeInput
     if config.memory is not None:
-        reads = config.memory.read_heads * config.memory.width
-        core = NTMCell(controller(input_size + reads), config.memory, generator)
+        core = config.memory.core(controller(input_size + config.memory.reads_size), generator)
     elif config.direction == "bidirectional":
         core = Bidirectional(controller(input_size), controller(input_size))
     elif config.direction == "encoder_decoder":

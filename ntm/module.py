@@ -9,7 +9,7 @@ from torch import Tensor
 
 from controllers import ControllerConfig, State, build_controller, configure
 from ntm.kernels.dispatch import select
-from ntm.memory.ntm import MemoryConfig, NTMCell
+from ntm.memory.ntm import NTMCell, NTMConfig
 from ntm.model import Model
 
 
@@ -53,7 +53,7 @@ class NTM(Model):
         erase_bias: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        memory = MemoryConfig(
+        memory = NTMConfig(
             slots=slots, width=width, read_heads=read_heads, write_heads=write_heads,
             shift_range=shift_range, initial=initial, read=read, shared=shared,
             shift_bias=shift_bias, erase_bias=erase_bias,
@@ -62,7 +62,7 @@ class NTM(Model):
             controller = configure(controller, size=hidden_size, layers=layers)
         if generator is None:
             generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        inner = build_controller(controller, input_size + read_heads * width, generator)
+        inner = build_controller(controller, input_size + memory.reads_size, generator)
         super().__init__(NTMCell(inner, memory, generator), output_size, generator)
 
     def forward(

@@ -1,4 +1,4 @@
-"""Associative recall (section 4.3): shown an item of a list, say the item that followed it."""
+"""Associative recall (section 4.3): queried with an item of a list, output the next item."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tasks.base import STRICT, Episode, HeldOut, Range, Share, Task, draw, episode, random_bits
+from tasks.base import STRICT, HeldOut, Range, Share, Task, draw, random_bits
+from tasks.episode import Episode, episode
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -27,12 +28,12 @@ class AssociativeRecall(Task):
 
     width: bits in a vector.
     item_length: vectors in an item.
-    items: items in a list, two at least. The query is any but the last. The items of a list are
-        distinct, so that a query has one answer.
+    items: items in a list, at least two. The query is any item but the last. The items of a list
+        are distinct, so that every query has one answer.
     mixed: as in :class:`tasks.copy.Copy`.
-    hard_fraction: in training, the fraction of items that differ in a few bits only from an earlier
-        one of their list. By chance hardly any do, and then few of the bits are enough to tell
-        items apart. Without effect where most of the items that exist are listed.
+    hard_fraction: in training, the fraction of items that differ in only a few bits from an earlier
+        item of their list. Random items rarely do, so that a few of their bits suffice to tell
+        them apart. Has no effect where a list holds most of the possible items.
     """
 
     kind: Literal["associative_recall"] = "associative_recall"
@@ -104,8 +105,8 @@ class AssociativeRecall(Task):
     def _distinct_items(self, rng: np.random.Generator, batch: int, items: int) -> np.ndarray:
         """[B, K, L, W] bits; an item that repeats an earlier one of its list is drawn again.
 
-        Where most of the items that exist are listed, they are shuffled instead: the last ones
-        would take long to be drawn.
+        Where a list holds more than half of all possible items, these are shuffled instead, as
+        drawing the last ones would take long.
         """
         bits = self.item_length * self.width
         if 2 * items > 2**bits:
@@ -120,7 +121,7 @@ class AssociativeRecall(Task):
             packed = np.packbits(contents.reshape(batch, items, -1).astype(bool), axis=-1)
             codes = packed.view(np.dtype((np.void, packed.shape[-1])))[
                 ..., 0
-            ]  # [B, K] an item each
+            ]  # [B, K] one per item
             order = np.argsort(codes, axis=1, kind="stable")
             in_order = np.take_along_axis(codes, order, axis=1)
             b, k = np.nonzero(in_order[:, 1:] == in_order[:, :-1])
@@ -129,7 +130,7 @@ class AssociativeRecall(Task):
             contents[b, order[b, k + 1]] = random_bits(rng, len(b), self.item_length, self.width)
 
     def _make_alike(self, rng: np.random.Generator, contents: np.ndarray) -> None:
-        """Makes hard items of [B, K, L, W]: an earlier one, each bit changed with chance 1 in 6."""
+        """Turns items of [B, K, L, W] into earlier ones, bits flipped with probability 1/6."""
         batch, items = contents.shape[:2]
         for k in range(1, items):
             earlier = contents[np.arange(batch), rng.integers(0, k, size=batch)]

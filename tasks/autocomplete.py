@@ -1,4 +1,4 @@
-"""Autocomplete: guessing the word from as much of it as has been typed."""
+"""Autocomplete: predict the word that is being typed, after every character."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from tasks.base import LONGEST, STRICT, Episode, episode
+from tasks.base import LONGEST, STRICT
+from tasks.episode import Episode, episode
 from tasks.text import PARTS, SYMBOLS, TextTask, bounds, load, load_words, within
 
-#: The input symbol behind the end of an observation.
+#: The input symbol after the end of an observation.
 PADDING = len(SYMBOLS)
 
 
@@ -26,12 +27,12 @@ class Autocomplete(TextTask):
         scored    x x x x       x x x x          neither rare words nor padding
         seen      0 1 2 3       0 1 2 3          characters of the word, the space not counted
 
-    An observation begins with any word of its part of the text, and holds as many whole words as
+    An observation begins with any word of its split of the text, and holds as many whole words as
     fit, each with the space before it.
 
-    path: a file: text8, or any plain text, which is folded to the same 27 symbols.
-    length: characters in an observation, at most.
-    words: size of the vocabulary: so many of the most frequent words of the training part.
+    path: a text file: text8, or any plain text, which is folded to the same 27 symbols.
+    length: maximum number of characters in an observation.
+    words: size of the vocabulary, the most frequent words of the training split.
     """
 
     kind: Literal["autocomplete"] = "autocomplete"
@@ -63,7 +64,7 @@ class Autocomplete(TextTask):
                 raise self.too_short(f"it has {len(words.starts):,} words, and none for {part}")
         first, last = within(words, *bounds(len(text), self.part))
 
-        # [B, K] the words that follow, how long they are, and where they end if they fit
+        # [B, K] the words that follow, their lengths, and where they end if they fit
         word = rng.integers(first, last, size=batch)[:, None] + np.arange(max(1, self.length // 2))
         there, word = word < last, np.minimum(word, last - 1)
         size = np.where(there, 1 + words.ends[word] - words.starts[word], self.length + 1)
@@ -71,13 +72,13 @@ class Autocomplete(TextTask):
         b, k = np.nonzero(end <= self.length)
         word, size, end = word[b, k], size[b, k], end[b, k]
 
-        # One entry for each character of these: its sequence, its step, its place in its word
+        # For each character of these: its sequence, its step, its place in its word
         b, word = np.repeat(b, size), np.repeat(word, size)
         place = np.arange(len(b)) - np.repeat(size.cumsum() - size, size)
         t = np.repeat(end - size, size) + place
         steps = int(end.max(initial=1))
         symbols = np.full((steps, batch), PADDING)
-        # The space may be a run of them, or the beginning of the text: it is not looked up.
+        # Not looked up: the space may be many, or the beginning of the text.
         symbols[t, b] = np.where(place > 0, text[words.starts[word] + place - 1], 0)
         targets = np.zeros((steps, batch, 1), np.int64)
         targets[t, b, 0] = np.maximum(words.classes[word], 0)
@@ -87,7 +88,7 @@ class Autocomplete(TextTask):
         return episode(inputs, targets, mask, length=np.full(batch, self.length))
 
     def positions(self, episode: Episode) -> dict[str, Tensor]:
-        """Characters seen of the word: 0 at the space before it."""
+        """``seen``: characters of the word so far; 0 at the space before it."""
         spaces = episode.inputs[..., 0] > 0
         t = torch.arange(len(spaces), device=spaces.device)[:, None]
         return {"seen": t - torch.where(spaces, t, 0).cummax(dim=0).values}

@@ -1,73 +1,47 @@
-"""What a task is: it draws episodes, and knows what the best possible predictor would pay."""
+"""The interface of every task: a distribution over episodes, and the lowest possible cost."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from torch import Tensor
 
+from tasks.episode import Episode
 from tasks.losses import BITS, Loss
 
-#: Every task is a frozen dataclass whose fields are its block in a config.
+#: For a task: a frozen dataclass, whose fields are its block in a config.
 STRICT = ConfigDict(extra="forbid", strict=True)
 
 
-class Episode(NamedTuple):
-    """A batch of sequences. T time, B batch, I and O the task's input and output sizes."""
-
-    inputs: Tensor  # [T, B, I]
-    targets: Tensor  # [T, B, O] 0 or 1; or [T, B, 1] classes, as the task's loss wants them
-    mask: Tensor  # [T, B]     1 where the outputs are scored, else 0
-    conditions: dict[str, Tensor]  # [B] each: what a score is broken down by
-
-    @property
-    def begin(self) -> Tensor:
-        """[B]: the step at which each answer begins, the first that is scored."""
-        return (self.mask.cumsum(dim=0) == 0).sum(dim=0)
-
-    def to(self, device: torch.device | str) -> Episode:
-        """The same episode on a device; the conditions stay where they are."""
-        if self.inputs.device == torch.device(device):
-            return self
-        return Episode(
-            self.inputs.to(device), self.targets.to(device), self.mask.to(device), self.conditions
-        )
-
-    def select(self, start: int, stop: int) -> Episode:
-        """Sequences start ... stop - 1 of the batch, cut to the longest of them that is left."""
-        conditions = {name: values[start:stop] for name, values in self.conditions.items()}
-        scored = torch.nonzero(self.mask[:, start:stop].any(dim=1))
-        end = int(scored[-1]) + 1 if len(scored) else 1  # a model needs a step
-        inputs, targets, mask = (field[:end, start:stop] for field in self[:3])
-        return Episode(inputs, targets, mask, conditions)
-
-
 class TaskError(Exception):
-    """What a task needs is not there. The message names the setting, and what would be right."""
+    """A task lacks its data. The message names the setting, and what would be right."""
 
 
-#: What held-out episodes are for: to choose weights, or to score those that were chosen.
+#: What held-out episodes are for: to select weights, or to score the selected ones.
 HeldOut: TypeAlias = Literal["validation", "test"]
 
 
 class Task(ABC):
-    """A distribution over episodes. Subclasses are frozen dataclasses; see ``tasks.copy``."""
+    """A distribution over episodes. Subclasses are frozen pydantic dataclasses; see ``tasks.copy``.
+
+    They set ``kind``, which selects them in a config.
+    """
 
     kind: str
-    #: What its bits are, for axes and tables.
+    #: Unit of its cost, for axes and tables.
     unit: ClassVar[str] = "bits per sequence"
-    #: What ``floor`` is: bits are shown above it.
+    #: Name of ``floor``, above which bits are shown; "0" where there is no such bound.
     bound: ClassVar[str] = "the best possible"
-    #: What the input channels stand for, a character each, where they are one-hot.
+    #: Where inputs are one-hot: the character that each channel stands for.
     symbols: ClassVar[str] = ""
 
     @property
     def axis_label(self) -> str:
-        """What its bits less ``floor`` are, for axes."""
+        """The label of an axis of bits above ``floor``."""
         return self.unit if self.bound == "0" else f"{self.unit}, above {self.bound}"
 
     @property
@@ -78,51 +52,51 @@ class Task(ABC):
     @property
     @abstractmethod
     def output_size(self) -> int:
-        """O: channels of the output, each a probability of a 1, or the logits of O classes."""
+        """O: channels of the output, the logits of O bits or of O classes."""
 
     @property
     def loss(self) -> Loss:
-        """What an answer costs."""
+        """The loss, on bits or on classes."""
         return BITS
 
     @property
     @abstractmethod
     def steps(self) -> int:
-        """Steps of the longest episode that can be drawn."""
+        """Steps of the longest possible episode."""
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
-        """``batch`` sequences drawn with the generator. Raises TaskError without its data."""
+        """Draws ``batch`` sequences with the generator. Raises TaskError where data are missing."""
 
     @property
     def answers_last(self) -> bool:
-        """Whether nothing is put in any more once the answer has begun."""
+        """Whether all inputs come before the answer begins."""
         return False
 
     def held_out(self, part: HeldOut) -> Task:
-        """The task without what only helps training: what validation and tests are on.
+        """The task as validation or the test has it: without what only helps training.
 
-        Tasks that draw from data draw from a part of it that no other purpose sees.
+        A task that draws from data then draws from the split for that purpose.
         """
         return self
 
-    #: Whether what an answer means depends on the data: as a word's number does, on its text.
+    #: Whether the meaning of its classes depends on the data, as a vocabulary does.
     tied: ClassVar[bool] = False
 
     def data(self) -> str | None:
-        """What it draws from, by its content; None of what is drawn from nothing but chance."""
+        """Identifies the content of the data that it draws from; None where there are no data."""
         return None
 
     def positions(self, episode: Episode) -> dict[str, Tensor]:
-        """Labels of steps [T, B], whole numbers, by which scored steps are broken down."""
+        """Integer labels of steps [T, B], by name, by which scores of steps are broken down."""
         return {}
 
     def floor(self, episode: Episode) -> Tensor:
-        """[B] bits that the best possible predictor still pays: 0 where targets are determined."""
+        """[B] bits: the cost of the best possible predictor, 0 where targets are determined."""
         return torch.zeros(episode.mask.shape[1])
 
 
-#: No range goes further: it is beyond any machine, and far from what overflows.
+#: The upper limit of ranges: beyond any computer, and far from overflow.
 LONGEST = 10**9
 
 
@@ -147,14 +121,14 @@ def _check_range(value: tuple[int, int]) -> tuple[int, int]:
 Range = Annotated[tuple[int, int], BeforeValidator(_as_range), AfterValidator(_check_range)]
 
 
-#: A part of a whole.
+#: Between 0 and 1.
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def draw(rng: np.random.Generator, bounds: Range, batch: int, mixed: bool) -> np.ndarray:
-    """[B] integers uniform over the range, both ends included.
+    """[B] integers, uniform over the range, both ends included.
 
-    ``mixed``: every sequence of the batch draws its own; otherwise all share one.
+    mixed: draws one for each sequence of the batch, instead of one for all.
     """
     low, high = bounds
     if mixed:
@@ -163,29 +137,17 @@ def draw(rng: np.random.Generator, bounds: Range, batch: int, mixed: bool) -> np
 
 
 def random_bits(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """Fair coins, as float32 zeros and ones."""
+    """Fair random bits, as float32 zeros and ones."""
     return rng.integers(0, 2, size=shape, dtype=np.int8).astype(np.float32)
 
 
-def nearly_empty(rng: np.random.Generator, vectors: np.ndarray, share: float) -> np.ndarray:
-    """The same vectors [..., W] of bits; of a share of them each bit is kept with chance 1 / W.
+def nearly_empty(rng: np.random.Generator, vectors: np.ndarray, fraction: float) -> np.ndarray:
+    """Vectors [..., W] of bits, in a fraction of which each bit is kept with probability 1 / W.
 
-    With W of 8, six in ten of these are zero: what a machine also sees where nothing is put in.
+    With W = 8, six in ten of these are zero, which a model also sees where there is no input.
     """
-    if not share:
+    if not fraction:
         return vectors
-    chosen = rng.random(vectors.shape[:-1]) < share
+    chosen = rng.random(vectors.shape[:-1]) < fraction
     kept = rng.random(vectors.shape) * vectors.shape[-1] < 1
     return np.where(chosen[..., None], vectors * kept, vectors)
-
-
-def episode(
-    inputs: np.ndarray, targets: np.ndarray, mask: np.ndarray, **conditions: np.ndarray
-) -> Episode:
-    """An :class:`Episode` of NumPy arrays."""
-    return Episode(
-        torch.from_numpy(inputs),
-        torch.from_numpy(targets),
-        torch.from_numpy(mask),
-        {name: torch.from_numpy(values) for name, values in conditions.items()},
-    )

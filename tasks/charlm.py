@@ -1,4 +1,4 @@
-"""Next-character prediction on a text: bits per character."""
+"""Character-level language modelling: predict the next character of a text."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.base import LONGEST, STRICT, Episode, episode
+from tasks.base import LONGEST, STRICT
+from tasks.episode import Episode, episode
 from tasks.text import PARTS, SYMBOLS, TextTask, bounds, load
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class CharLM(TextTask):
-    """One episode of length 5, from a text in which "... the cat ..." stands; inputs are one-hot.
+    """One episode of length 5, from a text with "... the cat ..."; inputs are one-hot.
 
         input     h e _ c a
         target    e _ c a t
         scored    x x x x x
 
-    A window begins anywhere in its part of the text, and shows one character before the first
-    that is scored. So the first ones are predicted from little.
+    A window begins anywhere in its split of the text, and shows one character before the first
+    target, so the first characters of a window are predicted from little context.
 
-    path: a file: text8, or any plain text, which is folded to the same 27 symbols.
-    length: characters that are scored in a window.
+    path: a text file: text8, or any plain text, which is folded to the same 27 symbols.
+    length: scored characters in a window.
     """
 
     kind: Literal["charlm"] = "charlm"

@@ -1,4 +1,4 @@
-"""Copy (section 4.1): read a sequence of random vectors, then say it again."""
+"""Copy (section 4.1): read a sequence of random vectors, then output it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,8 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.base import (
-    STRICT,
-    Episode,
-    HeldOut,
-    Range,
-    Share,
-    Task,
-    draw,
-    episode,
-    nearly_empty,
-    random_bits,
-)
+from tasks.base import STRICT, HeldOut, Range, Share, Task, draw, nearly_empty, random_bits
+from tasks.episode import Episode, episode
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -39,11 +29,11 @@ class Copy(Task):
 
     width: bits in a vector.
     length: vectors in a sequence.
-    mixed: every sequence of a batch has a length of its own, padded at the end and masked;
-        otherwise a batch shares one. Mixed is the default because a batch of any size is then
-        drawn from the same distribution as single sequences are.
-    hard_fraction: in training, the fraction of vectors that are nearly empty. They look like the
-        steps without input, and by chance they are too rare to be learned well.
+    mixed: draws a length for every sequence of a batch, padding and masking the end; otherwise a
+        batch shares one. Mixed is the default, as batches of any size are then drawn from the same
+        distribution as single sequences.
+    hard_fraction: in training, the fraction of vectors that are nearly all zeros. These resemble
+        steps without input, and are otherwise too rare to be learned well.
     """
 
     kind: Literal["copy"] = "copy"

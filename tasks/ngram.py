@@ -1,4 +1,4 @@
-"""Dynamic n-grams (section 4.4): learn, within one sequence, the statistics of its source."""
+"""Dynamic n-grams (section 4.4): learn the statistics of a source within one sequence."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from tasks.base import STRICT, Episode, HeldOut, Task, episode
+from tasks.base import STRICT, HeldOut, Task
+from tasks.episode import Episode, episode
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-#: The two parameters of a Beta distribution; a YAML list will do.
+#: The two parameters of a Beta distribution.
 Beta = Annotated[
     tuple[Positive, Positive], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)
 ]
@@ -23,8 +24,8 @@ Beta = Annotated[
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class NGram(Task):
-    """Every sequence has a table of its own: for each of the 2^(order-1) contexts, the probability
-    that the next bit is a 1, drawn from Beta(beta). The first order - 1 bits are fair coins.
+    """Every sequence has its own table of the probability of a 1 after each of the 2^(order-1)
+    contexts, drawn from Beta(beta). The first order - 1 bits are fair coin flips.
 
     At step t the input is bit t - 1 (0 at the first step) and the target is bit t:
 
@@ -32,16 +33,15 @@ class NGram(Task):
         target   b0 b1 b2 b3 ...
         scored    x  x  x  x ...
 
-    All ``length`` bits are scored, the coin flips too: the convention in which the paper's optimum
-    is 133 bits. On the bits that have a context the same optimum is 5 bits lower, at order 6.
+    All ``length`` bits are scored, including the coin flips; in this convention the paper's optimum
+    is 133 bits. Over the bits with a full context it is 5 bits lower, at order 6.
 
     order: bits in an n-gram: the context is order - 1 bits.
     length: bits in a sequence.
-    beta: parameters of the Beta distribution; 1/2, 1/2 is the paper's, and Jeffreys' prior.
+    beta: parameters of the Beta distribution; 1/2, 1/2, as in the paper, is Jeffreys' prior.
     targets: ``drawn``, the bits themselves; or ``optimal``, the Bayes-optimal probability of a 1 at
-        each step, which is what is known of the bit before it is drawn. The expected gradient is
-        the same; the luck of the draw, which is most of its noise, is gone. Only training has
-        them: validation and tests are always on the bits.
+        each step. The expected gradient is the same, without the noise of drawing the bit, which is
+        most of the noise. Only in training: validation and tests always use the bits.
     """
 
     kind: Literal["ngram"] = "ngram"
@@ -88,9 +88,9 @@ class NGram(Task):
         return dataclasses.replace(self, targets="drawn")
 
     def floor(self, episode: Episode) -> Tensor:
-        """Bits that the Bayes-optimal predictor pays on these very sequences."""
+        """[B] bits: the cost of the Bayes-optimal predictor on these sequences."""
         y = episode.targets[..., 0].double()  # in float32 a p near 1 would leave 1 - p = 0
-        bits = torch.zeros_like(y)  # the last one tells nothing about those before it
+        bits = torch.zeros_like(y)  # the last one predicts nothing
         bits[:-1] = episode.inputs[1:, :, 0]
         p = self.bayes(bits)
         cost: Tensor = -(torch.xlogy(y, p) + torch.xlogy(1 - y, 1 - p)) / math.log(2)
@@ -99,8 +99,8 @@ class NGram(Task):
     def bayes(self, bits: Tensor) -> Tensor:
         """Equation 10, for any Beta prior (a, b): P(1) = (N1 + a) / (N1 + N0 + a + b).
 
-        bits [T, B] -> the optimal probabilities [T, B] that each bit is a 1, given those before it,
-        in float64. N1 and N0 count the ones and zeros that have followed the present context so
+        bits [T, B] -> the optimal probability [T, B] that each bit is a 1, given those before it,
+        in float64. N1 and N0 count the ones and zeros that have followed the current context so
         far.
         """
         a, b = self.beta
@@ -112,7 +112,7 @@ class NGram(Task):
         context = torch.zeros_like(known[n:])
         for k in range(1, n + 1):
             context += known[n - k : len(known) - k] << (k - 1)
-        # Every context of every sequence is a group; a stable sort leaves its bits in time order.
+        # Each context of each sequence is a group; a stable sort keeps its bits in time order.
         sequence = torch.arange(known.shape[1], device=bits.device)
         group, order = (context + (sequence << n)).flatten().sort(stable=True)
         ones = known[n:].flatten()[order]

@@ -1,4 +1,4 @@
-"""Priority sort (section 4.5): say the vectors of highest priority, in order of priority."""
+"""Priority sort (section 4.5): output the vectors of highest priority, in that order."""
 
 from __future__ import annotations
 
@@ -9,21 +9,11 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tasks.base import (
-    STRICT,
-    Episode,
-    HeldOut,
-    Range,
-    Share,
-    Task,
-    draw,
-    episode,
-    nearly_empty,
-    random_bits,
-)
+from tasks.base import STRICT, HeldOut, Range, Share, Task, draw, nearly_empty, random_bits
+from tasks.episode import Episode, episode
 
-#: How far a hard priority is drawn from an earlier one of its list, at least and at most,
-#: log-uniform: priorities must be told apart at every scale, and are not below the least.
+#: Least and greatest distance of a hard priority from an earlier one of its list, log-uniform, so
+#: that priorities must be told apart at every scale.
 NEAR = (2e-4, 5e-3)
 
 
@@ -40,15 +30,15 @@ class PrioritySort(Task):
                    .    .    .        .  0 1
         scored     .    .    .        .  x x
 
-    The paper does not state its width; the parameter counts of its baseline fit 10 inputs and 8
+    The paper does not state the width. The parameter counts of its baseline imply 10 inputs and 8
     outputs: 8 bits, the priority and a delimiter.
 
     width: bits in a vector.
     items: vectors shown, each with a priority uniform in [-1, 1].
-    sorted: how many of them are to be said, from the highest priority down; all, if they are fewer.
+    sorted: how many of them are output, from the highest priority down; all of them, if fewer.
     mixed: as in :class:`tasks.copy.Copy`.
-    hard_fraction: in training, the fraction of vectors that are nearly empty, and of priorities
-        that are nearly the same as an earlier one of their list (``NEAR``).
+    hard_fraction: in training, the fraction of vectors that are nearly all zeros, and of priorities
+        that are close to an earlier one of their list (``NEAR``).
     """
 
     kind: Literal["priority_sort"] = "priority_sort"
@@ -86,33 +76,33 @@ class PrioritySort(Task):
     def sample(self, rng: np.random.Generator, batch: int) -> Episode:
         items = draw(rng, self.items, batch, self.mixed)  # [B]
         K, W, b = items.max(), self.width, np.arange(batch)
-        said = np.minimum(items, self.sorted)  # [B]
-        A = said.max()
+        count = np.minimum(items, self.sorted)  # [B]
+        A = count.max()
         present = np.arange(K)[:, None] < items  # [K, B]
         vectors = (
             nearly_empty(rng, random_bits(rng, K, batch, W), self.hard_fraction)
             * present[..., None]
         )
         priority = self._priorities(rng, K, batch)
-        rank = np.where(present, -priority, np.inf)  # what is not there comes last
+        rank = np.where(present, -priority, np.inf)  # absent items come last
         order = np.argsort(rank, axis=0, kind="stable")[:A]  # [A, B]
 
-        steps = (items + said).max() + 1
+        steps = (items + count).max() + 1
         inputs = np.zeros((steps, batch, self.input_size), np.float32)
         inputs[:K, :, :W] = vectors
         inputs[:K, :, W] = priority * present
         inputs[items, b, W + 1] = 1
         k = np.arange(A)[:, None]
-        place, kept = items + 1 + np.minimum(k, said - 1), k < said  # [A, B]
+        place, kept = items + 1 + np.minimum(k, count - 1), k < count  # [A, B]
         targets = np.zeros((steps, batch, W), np.float32)
         mask = np.zeros((steps, batch), np.float32)
-        answer = np.where(kept, order, order[said - 1, b])  # beyond the last, the last once more
+        answer = np.where(kept, order, order[count - 1, b])  # the last again, beyond it
         targets[place, b] = vectors[answer, b]
         mask[place, b] = 1
         return episode(inputs, targets, mask, items=items)
 
     def _priorities(self, rng: np.random.Generator, items: int, batch: int) -> np.ndarray:
-        """[K, B] uniform in [-1, 1]; the hard ones lie close to an earlier one of their list."""
+        """[K, B] uniform in [-1, 1]; hard ones are close to an earlier one of their list."""
         priority = rng.uniform(-1, 1, size=(items, batch)).astype(np.float32)
         if self.hard_fraction:
             hard = rng.random((items, batch)) < self.hard_fraction

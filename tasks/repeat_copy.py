@@ -1,4 +1,4 @@
-"""Repeat copy (section 4.2): say a sequence again as often as told, then say that it is over."""
+"""Repeat copy (section 4.2): output a sequence a given number of times, then an end marker."""
 
 from __future__ import annotations
 
@@ -9,18 +9,8 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.base import (
-    STRICT,
-    Episode,
-    HeldOut,
-    Range,
-    Share,
-    Task,
-    draw,
-    episode,
-    nearly_empty,
-    random_bits,
-)
+from tasks.base import STRICT, HeldOut, Range, Share, Task, draw, nearly_empty, random_bits
+from tasks.episode import Episode, episode
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -39,13 +29,13 @@ class RepeatCopy(Task):
 
     width: bits in a vector (the paper's text says 8; its curves and counts decode to 6).
     length: vectors in a sequence.
-    repeats: how often it is to be said.
-    count_range: the range of repeats over which the count is normalised to mean 0 and variance 1.
-        Left out, it is ``repeats``. Testing with more repeats keeps the trained range, so that a
-        count means the same at test as in training.
-    count: ``scalar``, the paper's: one step with the normalised count. A number that was never
-        given in training is then a value that the machine has never seen. ``unary``: a 1 on that
-        channel in as many steps as there are repeats; any count is then made of steps that it has.
+    repeats: how many times the sequence is output.
+    count_range: the range of repeats over which the count is normalised to mean 0 and variance 1;
+        by default ``repeats``. A test with more repeats keeps the range of training, so that a
+        count has the same input value in both.
+    count: ``scalar``, as in the paper: one step with the normalised count. A count outside the
+        range of training is then an input value that the model has never seen. ``unary``: a 1 on
+        that channel for as many steps as there are repeats, so that new counts need no new values.
     mixed, hard_fraction: as in :class:`tasks.copy.Copy`.
     """
 
@@ -71,7 +61,7 @@ class RepeatCopy(Task):
         return self.width + 1
 
     def normalise(self, repeats: np.ndarray) -> np.ndarray:
-        """The count as it is fed in: mean 0 and variance 1 over ``count_range``."""
+        """The count as an input: mean 0 and variance 1 over ``count_range``."""
         assert self.count_range is not None
         low, high = self.count_range
         deviation = np.sqrt(((high - low + 1) ** 2 - 1) / 12) if high > low else 1.0
@@ -80,8 +70,8 @@ class RepeatCopy(Task):
     @property
     def steps(self) -> int:
         length, repeats = self.length[1], self.repeats[1]
-        told = repeats if self.count == "unary" else 1
-        return length + 1 + told + length * repeats + 1
+        counting = repeats if self.count == "unary" else 1
+        return length + 1 + counting + length * repeats + 1
 
     @property
     def answers_last(self) -> bool:
@@ -110,9 +100,9 @@ class RepeatCopy(Task):
         inputs[..., self.width + 1] = np.where(counted, 1 if unary else self.normalise(repeats), 0)
 
         k = t - answer  # [T, B] position in the answer
-        said = (k >= 0) & (t < end)
+        emitted = (k >= 0) & (t < end)
         targets = np.zeros((steps, batch, self.output_size), np.float32)
-        targets[..., : self.width] = vectors[k % length, b] * said[..., None]
+        targets[..., : self.width] = vectors[k % length, b] * emitted[..., None]
         targets[end, b, self.width] = 1
         mask = ((k >= 0) & (t <= end)).astype(np.float32)
         return episode(inputs, targets, mask, length=length, repeats=repeats)

@@ -1,4 +1,4 @@
-"""Texts as data: read from a file that the user names, folded to 27 symbols, split, counted."""
+"""Text as data: a file, folded to 27 symbols, split by position, and its words counted."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import numpy as np
 from tasks.base import HeldOut, Task, TaskError
 from tasks.losses import CLASSES, Loss
 
-#: The alphabet of text8; a symbol's number is its place here.
+#: The alphabet of text8; a symbol's index is its position here.
 SYMBOLS = " abcdefghijklmnopqrstuvwxyz"
 Part: TypeAlias = Literal["train"] | HeldOut
-#: By position: the first 90 characters of a hundred, the next 5, and the last 5.
+#: By position: the first 90% of the characters, the next 5%, and the last 5%.
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -29,7 +29,7 @@ DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 _FOLDED = bytes(max(0, SYMBOLS.find(chr(byte).lower())) for byte in range(128)) + bytes(128)
 _PLAIN = bytes(SYMBOLS.find(chr(byte)) % 256 for byte in range(256))
 _LETTERS = SYMBOLS.encode() + bytes(256 - len(SYMBOLS))  # symbol -> byte
-#: Words that are counted and looked up at a time.
+#: Words that are counted at a time.
 _CHUNK = 2**16
 
 HOW = (
@@ -41,9 +41,8 @@ HOW = (
 def fold(raw: bytes) -> np.ndarray:
     """Symbols [n] of a text, as uint8.
 
-    What holds nothing but the 27 symbols is taken as it is. Of any other text, capitals become
-    small, accents are left off, digits are spelled out, and everything else is a space, of which
-    one stays where there are many: as text8 was made.
+    A text of the 27 symbols alone stays as it is. Any other is processed as text8 was: lower-cased,
+    with accents removed, digits spelled out, and everything else replaced by single spaces.
     """
     known = np.frombuffer(raw.translate(_PLAIN), np.uint8)
     if not len(raw) or known.max() < len(SYMBOLS):
@@ -66,39 +65,39 @@ def unfold(symbols: np.ndarray) -> str:
 
 
 def bounds(size: int, part: Part) -> tuple[int, int]:
-    """Where a part of a text of ``size`` characters begins and ends."""
+    """Where a split of a text of ``size`` characters begins and ends."""
     marks = (0, size * 9 // 10, size * 19 // 20, size)
     index = PARTS.index(part)
     return marks[index], marks[index + 1]
 
 
 def load(path: str) -> np.ndarray:
-    """The symbols [n] of a file, which are kept until it changes. Raises TaskError."""
+    """The symbols [n] of a file, cached until it changes. Raises TaskError."""
     return _load(*_identity(path))
 
 
 class Words(NamedTuple):
-    """The words of a text: runs of letters. n of them."""
+    """The n words of a text: runs of letters."""
 
     starts: np.ndarray  # [n] the first letter
-    ends: np.ndarray  # [n] behind the last one
-    classes: np.ndarray  # [n] places in the vocabulary, -1 for words that are not in it
-    vocabulary: list[str]  # the most frequent first, and of equally frequent ones by alphabet
+    ends: np.ndarray  # [n] after the last one
+    classes: np.ndarray  # [n] index in the vocabulary, or -1
+    vocabulary: list[str]  # by falling frequency, then by alphabet
 
 
 def load_words(path: str, count: int) -> Words:
-    """The words of a file, and the ``count`` most frequent of its training part."""
+    """The words of a file, and as vocabulary the ``count`` most frequent of its training split."""
     return _load_words(*_identity(path), count)
 
 
 def within(words: Words, low: int, high: int) -> tuple[int, int]:
-    """The range of the words that lie in a stretch of the text as a whole."""
+    """The range of the words that lie entirely within a section of the text."""
     first, last = np.searchsorted(words.starts, low), np.searchsorted(words.ends, high, "right")
     return int(first), int(last)
 
 
 def _identity(path: str) -> tuple[str, int, int]:
-    """What a file is known by: another size or time is another text."""
+    """Identifies the content of a file by its size and time of change."""
     try:
         found = Path(path).stat()
     except (OSError, ValueError) as error:  # ValueError: a name that no file system takes
@@ -127,7 +126,7 @@ def _load_words(path: str, size: int, changed: int, count: int) -> Words:
     starts, ends = edges[::2], edges[1::2]
     whole = Words(starts, ends, np.empty(0, np.int32), [])
     first, last = within(whole, *bounds(len(text), "train"))
-    numbers: defaultdict[bytes, int] = defaultdict()  # each new word gets the next one
+    numbers: defaultdict[bytes, int] = defaultdict()  # each new word gets the next number
     numbers.default_factory = numbers.__len__
     found = np.empty(len(starts), np.int32)
     done = 0
@@ -146,7 +145,7 @@ def _load_words(path: str, size: int, changed: int, count: int) -> Words:
 
 
 def _each(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Iterator[list[bytes]]:
-    """The words, many at a time: a list of all of them would be far larger than the text."""
+    """The words in chunks: a list of all would be far larger than the text."""
     for i in range(0, len(starts), _CHUNK):
         low, high = starts[i], ends[min(i + _CHUNK, len(ends)) - 1]
         yield text[low:high].tobytes().translate(_LETTERS).split()
@@ -156,11 +155,11 @@ T = TypeVar("T", bound="TextTask")
 
 
 class TextTask(Task):
-    """A task that draws from a text: training from its first part, and scores from the others."""
+    """A task that draws from a text: training, validation and test each from a split of it."""
 
     path: str
-    part: ClassVar[Part] = "train"  # no setting: nobody should train on what is held out
-    bound: ClassVar[str] = "0"  # nobody knows how well a text can be predicted
+    part: ClassVar[Part] = "train"  # not a setting: nobody should train on held-out text
+    bound: ClassVar[str] = "0"  # the entropy of a text is unknown
 
     @property
     def loss(self) -> Loss:
@@ -176,5 +175,5 @@ class TextTask(Task):
         return f"{len(text):,} characters, sha256 {hashlib.sha256(text.data).hexdigest()[:16]}"
 
     def too_short(self, found: str) -> TaskError:
-        """The error for a text that has too little of what is needed."""
+        """The error for a text that is too short."""
         return TaskError(f"task.path: {self.path!r}: is too short: {found}; {HOW}")

@@ -24,7 +24,7 @@ from configs import shipped_configs
 from ntm import cli
 from ntm.analysis.trace import Trace
 from ntm.errors import NTMError, UsageError
-from ntm.memory.ntm import MemoryConfig
+from ntm.memory.ntm import NTMConfig
 from ntm.runs.folder import Checkpoint, RunDir
 from ntm.training.load import expand, load_config, parse_config, to_dict
 from tests.tasks import grammar
@@ -277,7 +277,7 @@ def test_a_changed_checkpoint_is_refused_or_equal(seed: int, tmp_path: Path) -> 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_changed_trace_is_refused_or_equal(seed: int, tmp_path: Path) -> None:
     """A thousand for each seed."""
-    whole, file = trace_of(MemoryConfig(slots=3, width=2)), tmp_path / "trace.npz"
+    whole, file = trace_of(NTMConfig(slots=3, width=2)), tmp_path / "trace.npz"
     whole.save(file)
     content, rng, refused = file.read_bytes(), random.Random(seed), 0
     for _ in range(1000):

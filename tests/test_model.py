@@ -10,12 +10,12 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from controllers import Core, configure
-from ntm.memory.ntm import MemoryConfig, NTMCell
+from ntm.memory.ntm import NTMCell, NTMConfig
 from ntm.model import Model, ModelConfig, build_model
 
 ntm = ModelConfig(
     controller=configure(kind="lstm", size=11),
-    memory=MemoryConfig(slots=23, width=5, read_heads=2, write_heads=3, shift_range=2),
+    memory=NTMConfig(slots=23, width=5, read_heads=2, write_heads=3, shift_range=2),
 )
 baseline = ModelConfig(controller=configure(kind="gru", size=11, layers=2))
 
@@ -71,12 +71,12 @@ def test_the_readout_sees_the_controller_and_every_read() -> None:
 
 def test_heads_are_shared_in_pairs() -> None:
     with pytest.raises(ValidationError, match="as many read_heads as write_heads: 2 and 3"):
-        MemoryConfig(read_heads=2, write_heads=3, shared=True)
+        NTMConfig(read_heads=2, write_heads=3, shared=True)
 
 
 def test_heads_that_cannot_shift_have_no_shift_bias() -> None:
     with pytest.raises(ValidationError, match="shift_bias: should be 0 where heads cannot shift"):
-        MemoryConfig(shift_range=0, shift_bias=1.5)
+        NTMConfig(shift_range=0, shift_bias=1.5)
 
 
 def test_without_memory_a_model_is_its_controller() -> None:
@@ -96,7 +96,7 @@ def test_the_parameters_of_a_machine(
     (R, Q), H, S = heads, heads[0] if shared else sum(heads), 2 * shift_range + 1
     config = ModelConfig(
         controller=configure(kind="lstm", size=C),
-        memory=MemoryConfig(
+        memory=NTMConfig(
             width=W, read_heads=R, write_heads=Q, shift_range=shift_range, shared=shared
         ),
     )
@@ -111,7 +111,7 @@ def test_the_parameters_of_a_machine(
 def test_parameters_do_not_depend_on_the_slots_and_load_into_another_memory(slots: int) -> None:
     config = ModelConfig(
         controller=ntm.controller,
-        memory=MemoryConfig(slots=slots, width=5, read_heads=2, write_heads=3, shift_range=2),
+        memory=NTMConfig(slots=slots, width=5, read_heads=2, write_heads=3, shift_range=2),
     )
     trained, other = build(ntm), build(config, seed=3)
     assert count(other) == count(trained)
@@ -164,8 +164,8 @@ def test_the_deep_lstm_of_table_3(
 def test_bad_memory_settings_name_their_field(field: str, value: Any) -> None:
     settings = {field: value}
     with pytest.raises(ValidationError) as caught:
-        MemoryConfig(**settings)
+        NTMConfig(**settings)
     assert [error["loc"] for error in caught.value.errors()] == [(field,)]
     with pytest.raises(ValidationError) as caught:  # as a config file is read
-        TypeAdapter(MemoryConfig).validate_json(json.dumps(settings))
+        TypeAdapter(NTMConfig).validate_json(json.dumps(settings))
     assert [error["loc"] for error in caught.value.errors()] == [(field,)]

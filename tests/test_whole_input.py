@@ -14,7 +14,7 @@ from torch import Tensor
 from controllers import CONTROLLERS, configure
 from ntm.analysis.evaluate import evaluate
 from ntm.errors import UsageError
-from ntm.memory.ntm import MemoryConfig
+from ntm.memory.ntm import NTMConfig
 from ntm.model import Model, ModelConfig, build_model
 from ntm.runs.models import new_model
 from ntm.training.load import load_config
@@ -145,7 +145,7 @@ def test_n_grams_are_answered_as_they_come() -> None:
 def test_a_machine_answers_as_it_goes() -> None:
     with pytest.raises(ValidationError, match="memory should be null"):
         ModelConfig(
-            controller=configure("gru"), memory=MemoryConfig(slots=9), direction="bidirectional"
+            controller=configure("gru"), memory=NTMConfig(slots=9), direction="bidirectional"
         )
 
 

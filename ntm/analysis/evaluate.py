@@ -49,6 +49,8 @@ class Scores:
 
     def by_condition(self, names: list[str]) -> list[dict[str, Any]]:
         """Means over the episodes of each combination of these conditions that occurs."""
+        if not names:  # a task need not have conditions
+            return []
         table = torch.stack([self.conditions[name] for name in names], dim=1)
         combinations, member = torch.unique(table, dim=0, return_inverse=True)
         return [

@@ -274,11 +274,7 @@ def model_name(config: Config) -> str:
     if memory is None:
         form = config.model.direction.replace("_", "-")
         return name if form == "causal" else f"{form} {name}"
-    if memory.shared:
-        name += f", {memory.read_heads} shared head" + "s" * (memory.read_heads > 1)
-    elif (heads := (memory.read_heads, memory.write_heads)) != (1, 1):
-        name += f", {heads[0]}+{heads[1]} heads"
-    return f"NTM with {name}" + (", reading first" if memory.read == "before" else "")
+    return memory.describe(name)
 
 
 # Statistics

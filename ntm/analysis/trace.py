@@ -17,7 +17,7 @@ from ntm.errors import NTMError
 from ntm.files import write_file
 from ntm.memory.ntm import NTMCell, Step
 from ntm.model import Model
-from tasks.base import Episode
+from tasks.episode import Episode
 from tasks.losses import Loss
 
 Array = np.ndarray

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+import dataclasses
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from controllers.base import Core, State, linear
 from ntm.memory import addressing
 from ntm.memory.access import INITIAL_MEMORY, read, write
+from ntm.memory.base import STRICT, MemoryConfig
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
-class MemoryConfig:
-    """``slots`` x ``width`` of memory; heads that shift by up to ``shift_range`` slots a step.
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NTMConfig(MemoryConfig):
+    """``slots`` x ``width`` of memory, and heads that shift by up to ``shift_range`` slots a step.
 
-    initial: the memory that every episode starts with. ``constant`` is 1e-6 everywhere: no
+    initial: the memory at the start of every episode. ``constant`` is 1e-6 everywhere: no
         parameter depends on the number of slots, so a trained model runs with any. ``learned``, as
-        in the paper, gives every slot a row of its own, by which content finds it before any write.
-    read: what the read heads see of a step, the memory ``after`` its write, M_t, as in the paper's
+        in the paper, gives every slot a learned row, so that content can find it before any write.
+    read: the memory that read heads see, either ``after`` the step's write, M_t, as in the paper's
         notation, or ``before`` it, M_{t-1}.
-    shared: every head reads and writes, ``read_heads`` = ``write_heads`` of them, at one weighting.
-    shift_bias: added to the first bias of every head's shift to the next slot. At 0 heads begin by
-        spreading over both neighbours; at 2 they walk, about 0.79 of s_t on the next slot (of three
-        shifts).
-    erase_bias: added to the first bias of every write head's erase vector. At 0 a write begins by
-        erasing half of what was there, so that slots can be added to; at 3 it replaces it, 0.95.
+    shared: every head both reads and writes at one weighting; needs as many ``read_heads`` as
+        ``write_heads``.
+    shift_bias: added to the initial bias of every head's shift to the next slot. With 0, heads
+        start by spreading over both neighbours; with 2 they start by moving on, with about 0.79 of
+        s_t on the next slot (of three shifts).
+    erase_bias: added to the initial bias of every write head's erase vector. With 0, a write starts
+        by erasing half of a slot, so that slots can be added to; with 3 it replaces it, 0.95.
     """
 
+    name: ClassVar[str] = "NTM"
+    has_weightings: ClassVar[bool] = True
+
+    kind: Literal["ntm"] = "ntm"
     slots: int = Field(default=128, ge=1)
     width: int = Field(default=20, ge=1)
     read_heads: int = Field(default=1, ge=1)
@@ -44,13 +51,13 @@ class MemoryConfig:
     erase_bias: float = Field(default=0.0, ge=0, le=100)
 
     @model_validator(mode="after")
-    def _can_walk(self) -> MemoryConfig:
+    def _biased_heads_can_shift(self) -> NTMConfig:
         if self.shift_bias and not self.shift_range:
             raise ValueError("shift_bias: should be 0 where heads cannot shift, shift_range: 0")
         return self
 
     @model_validator(mode="after")
-    def _pairs(self) -> MemoryConfig:
+    def _shared_heads_pair_up(self) -> NTMConfig:
         if self.shared and self.read_heads != self.write_heads:
             raise ValueError(
                 "shared: every head reads and writes, so there must be as many read_heads as "
@@ -60,8 +67,44 @@ class MemoryConfig:
 
     @property
     def heads(self) -> int:
-        """H: how many weightings there are, R + Q, or, of shared heads, R = Q."""
+        """H, the number of weightings: R + Q, or R = Q where heads are shared."""
         return self.read_heads + (0 if self.shared else self.write_heads)
+
+    @property
+    def reads_size(self) -> int:
+        """R W."""
+        return self.read_heads * self.width
+
+    def core(self, controller: Core, generator: torch.Generator) -> NTMCell:
+        return NTMCell(controller, self, generator)
+
+    def state_floats(self) -> int:
+        """At least: N W of memory, H N of weightings, and a row for each head."""
+        N, W, H = self.slots, self.width, self.heads
+        return N * W + H * N + H * W
+
+    def least_parameters(self, hidden: int) -> int:
+        W, H = self.width, self.heads
+        emitted = H * (W + 2 * self.shift_range + 4)
+        return hidden * emitted + hidden * H * W // 2
+
+    def with_slots(self, slots: int) -> NTMConfig:
+        if self.initial == "learned" and slots != self.slots:
+            raise ValueError(
+                f"the initial memory is learned, a row for each of its {self.slots} slots; only "
+                "with model.memory.initial constant can their number change"
+            )
+        return dataclasses.replace(self, slots=slots)
+
+    def describe(self, controller: str) -> str:
+        """NTM with LSTM 100, 2+1 heads, reading first."""
+        heads = ""
+        if self.shared:
+            heads = f", {self.read_heads} shared head" + "s" * (self.read_heads > 1)
+        elif (self.read_heads, self.write_heads) != (1, 1):
+            heads = f", {self.read_heads}+{self.write_heads} heads"
+        before = ", reading first" if self.read == "before" else ""
+        return f"{self.name} with {controller}{heads}{before}"
 
 
 class NTMState(NamedTuple):
@@ -103,7 +146,7 @@ class NTMCell(Core):
     with any memory; a learned first memory is tied to its slots.
     """
 
-    def __init__(self, controller: Core, memory: MemoryConfig, generator: torch.Generator) -> None:
+    def __init__(self, controller: Core, memory: NTMConfig, generator: torch.Generator) -> None:
         super().__init__()
         self.slots, self.width = memory.slots, memory.width
         self.read_heads, self.write_heads = memory.read_heads, memory.write_heads

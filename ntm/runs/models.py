@@ -55,12 +55,10 @@ def load_model(
             raise UsageError(
                 f"{run.path}: a baseline has no memory, so --slots means nothing to it"
             )
-        if config.model.memory.initial == "learned" and slots != config.model.memory.slots:
-            raise UsageError(
-                f"{run.path}: its first memory is learned, a row for each of its "
-                f"{config.model.memory.slots} slots, so --slots cannot change their number"
-            )
-        memory = dataclasses.replace(config.model.memory, slots=slots)
+        try:
+            memory = config.model.memory.with_slots(slots)
+        except ValueError as error:
+            raise UsageError(f"{run.path}: --slots cannot be given: {error}") from None
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, memory=memory))
     if torch.device(device).type == "cpu":
         limits.check(config.task, config.model, batch=1, history=False)

@@ -1,4 +1,4 @@
-"""What training draws from: easier tasks at first."""
+"""Curricula: training starts with an easier task, which grows to the full one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks import Task
 
 
 def stages(config: Config) -> int:
-    """How many easier tasks come before the one that is meant."""
+    """The number of easier tasks before the full one."""
     if config.train.curriculum is None:
         return 0
     whole = [abs(b - a) for a, b in _ends(config).values() if isinstance(b, int)]
@@ -19,11 +19,11 @@ def stages(config: Config) -> int:
 
 
 def task_at(config: Config, stage: int) -> Task:
-    """The task of a stage, counted from 0; from ``stages`` on, the one that is meant.
+    """The task of a stage, counted from 0; from ``stages`` on, the full one.
 
-    From stage to stage the whole number that has furthest to go grows by 1, the others and shares
-    in proportion; where only shares are named, there is one stage before the task that is meant. Of
-    a range only the upper end grows, so that small cases go on until the curriculum is over.
+    From stage to stage, the integer that has furthest to go grows by 1, other integers and
+    fractions in proportion; fractions alone take one stage. Of a range only the upper end grows, so
+    that small cases remain until the curriculum is over.
     """
     count = stages(config)
     if stage >= count:
@@ -34,14 +34,14 @@ def task_at(config: Config, stage: int) -> Task:
     for name, (start, end) in _ends(config).items():
         grown = (end - start) * stage
         value = start + (grown // last if isinstance(end, int) else grown / last)
-        value = end if stage == last else value  # to the last bit
+        value = end if stage == last else value  # exactly
         whole = getattr(first, name)
         now.append((name, (whole[0], value) if isinstance(whole, tuple) else value))
     return _with(config.task, tuple(now))
 
 
 def lessons(config: Config) -> list[Task]:
-    """The task, and the one that training begins with: what its limits depend on."""
+    """The first and the full task, which bound the sizes of all others."""
     first = [task_at(config, 0)] if config.train.curriculum is not None else []
     return [*first, config.task]
 
@@ -54,7 +54,7 @@ def _first(config: Config) -> Task:
 
 
 def _ends(config: Config) -> dict[str, tuple[float, float]]:
-    """What grows: from where, to where."""
+    """The settings that grow, from where and to where."""
     assert config.train.curriculum is not None
     first = _first(config)
 

@@ -1,4 +1,4 @@
-"""The YAML that configs are written in, and settings as ``--set key=value`` gives them."""
+"""The dialect of YAML in configs, and settings given as ``--set key=value``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ntm.errors import UsageError
 
 
 class Loader(yaml.SafeLoader):
-    """YAML in which 1e-4 is a number (as in YAML 1.2), and a key that stands twice is an error."""
+    """YAML in which 1e-4 is a number, as in YAML 1.2, and duplicate keys are an error."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.composer.ComposerError(
-                None, None, "a config has no use for aliases", self.get_mark()
+                None, None, "aliases are not allowed in a config", self.get_mark()
             )
         return super().compose_node(parent, index)
 
@@ -31,13 +31,13 @@ class Loader(yaml.SafeLoader):
                 )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key} stands twice", key_node.start_mark
+                    None, None, f"the key {key} appears twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-#: Beside errors of grammar: a number of thousands of digits, a date that is none, deep nesting.
+#: Besides syntax errors: numbers of thousands of digits, impossible dates, deep nesting.
 _NOT_YAML = (yaml.YAMLError, ValueError, OverflowError, RecursionError)
 
 Loader.add_implicit_resolver(
@@ -48,7 +48,7 @@ Loader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The data of a YAML file. Raises UsageError where it is none."""
+    """The data of a YAML file. Raises UsageError if it is not valid."""
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
@@ -85,7 +85,7 @@ def split_setting(setting: str) -> tuple[str, Any]:
 
 
 def apply_setting(raw: dict[str, Any], key: str, value: Any) -> None:
-    """Sets a key of nested data, its parts joined by dots."""
+    """Sets a dotted key in nested data."""
     *parents, last = key.split(".")
     for parent in parents:
         if raw.get(parent) is None:

@@ -1,4 +1,4 @@
-"""Families: many models on one task, each as large as a budget of parameters allows."""
+"""Families: many models on one task, each as large as the budget of parameters allows."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from ntm.model import ModelConfig, build_model
 from ntm.training import limits
 from tasks import Task
 
-#: What a model of a family may set of its own, beside the model.
+#: The blocks that a model of a family may override.
 OWN = ("train", "validation", "engine")
 
 
 def is_family(raw: dict[str, Any]) -> bool:
-    """Whether a file's data is a family's: it has ``models`` in place of ``model``."""
+    """Whether the data of a file are a family: they have ``models`` in place of ``model``."""
     return "models" in raw
 
 
 def members(raw: dict[str, Any], source: str) -> list[str]:
-    """The names of a family's models; ``source`` is what an error message names.
+    """The names of a family's models; ``source`` is named in error messages.
 
-    They are folders of runs, so they are made of letters, digits and what is harmless in a path.
+    They become folders of runs, so only letters, digits and characters safe in paths are allowed.
     """
     models = raw["models"]
     if "model" in raw:
-        raise UsageError(f"{source}: model: a family has models instead; only one can be there")
+        raise UsageError(f"{source}: model: a family has models instead; remove one of the two")
     if not isinstance(models, dict) or not models:
         raise UsageError(
-            f"{source}: models: should name some, such as {{lstm: {{controller: {{kind: lstm}}}}}}"
+            f"{source}: models: should be models by name, such as "
+            "{lstm: {controller: {kind: lstm}}}"
         )
     for name, model in models.items():
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
             raise UsageError(
-                f"{source}: models.{name}: a name should begin with a letter or a digit, and have "
-                "nothing but these and . _ + - in it"
+                f"{source}: models.{name}: a name should begin with a letter or a digit, "
+                "and contain only these and . _ + -"
             )
         if not isinstance(model, dict):
             raise UsageError(
@@ -52,12 +53,12 @@ def members(raw: dict[str, Any], source: str) -> list[str]:
 
 
 def member(raw: dict[str, Any], name: str, source: str) -> dict[str, Any]:
-    """The config of one model of a family, as plain data: what is its own is merged over the rest.
+    """The config of one model of a family, as plain data: its own blocks merged over the family's.
 
-    ``parameters`` stays in it where the family has it.
+    It keeps ``parameters``, if the family has a budget.
     """
     if not is_family(raw):
-        raise UsageError(f"{source}:{name}: {source} is one config, and has no models to choose of")
+        raise UsageError(f"{source}:{name}: {source} is a single config and has no models")
     names = members(raw, source)
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
@@ -70,9 +71,9 @@ def member(raw: dict[str, Any], name: str, source: str) -> dict[str, Any]:
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Both, block by block; where both have a value, the one above.
+    """Merges nested data; where both have a value, ``above`` wins.
 
-    A block of another ``kind`` is another block: nothing of the one below it is kept.
+    A block of another ``kind`` replaces the one below as a whole.
     """
     merged = dict(below)
     for key, value in above.items():
@@ -86,21 +87,20 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def fit(model: ModelConfig, task: Task, budget: int) -> ModelConfig:
-    """The same model with the largest controller that has at most ``budget`` trained parameters.
+    """The model with the largest controller for which it has at most ``budget`` parameters.
 
-    All of the model's count: controller, heads, readout, and whatever is learned of the first
-    state.
+    All trained parameters count: controller, heads, readout, and learned initial states.
     """
     if isinstance(model.controller, EchoStateConfig):
         raise UsageError(
             "model.controller.size: is missing: a reservoir is not trained, so the budget of "
-            "parameters does not say how large it should be"
+            "parameters does not determine its size"
         )
     limits.check(task, _of_size(model, 1), batch=1, history=False)
     return _of_size(model, _largest(model, task.input_size, task.output_size, budget))
 
 
-@functools.lru_cache(maxsize=1024)  # a sweep asks for each of its models more than once
+@functools.lru_cache(maxsize=1024)  # a sweep needs each of its models more than once
 def _largest(model: ModelConfig, input_size: int, output_size: int, budget: int) -> int:
     def count(size: int) -> int:
         return parameters(_of_size(model, size), input_size, output_size)
@@ -118,7 +118,7 @@ def _largest(model: ModelConfig, input_size: int, output_size: int, budget: int)
 
 
 def parameters(model: ModelConfig, input_size: int, output_size: int) -> int:
-    """How many numbers of a model are trained, counted on it; nothing is allocated for that."""
+    """The number of trained parameters of a model, counted without allocating it."""
     with torch.device("meta"):
         built = build_model(model, input_size, output_size, torch.Generator("cpu"))
     return sum(p.numel() for p in built.parameters() if p.requires_grad)

@@ -1,4 +1,4 @@
-"""What would not fit into this machine's memory is refused before anything is made."""
+"""Refuses what cannot fit into the memory of this computer, before anything is allocated."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def check(
     task: Task,
     model: ModelConfig,
     batch: int,
-    segment: int | None = None,
+    recompute_every: int | None = None,
     history: bool = True,
     slots: int | None = None,
 ) -> None:
     """Refuses what is certain not to fit.
 
-    batch: sequences at a time. history: whether the states of all steps are kept, as for the way
-    back, or one; segment: as in training, steps between the states that are kept; slots: the most
-    that ``train.slots`` asks for.
+    batch: sequences at a time. history: whether the states of all steps are kept for a backward
+    pass, or one; recompute_every: as in training, steps between the states that are kept; slots:
+    the most that ``train.slots`` asks for.
     """
-    for what, needed in estimate(task, model, batch, segment, history, slots).items():
+    for what, needed in estimate(task, model, batch, recompute_every, history, slots).items():
         _refuse(what, needed, batch)
 
 
@@ -42,20 +42,22 @@ def estimate(
     task: Task,
     model: ModelConfig,
     batch: int,
-    segment: int | None = None,
+    recompute_every: int | None = None,
     history: bool = True,
     slots: int | None = None,
 ) -> dict[str, int]:
-    """Bytes that are needed at least, by the setting that asks for them.
+    """Lower bounds of the bytes needed, by the setting that asks for them.
 
-    Lower bounds: parameters of the largest matrices alone, a batch of inputs and targets, and one
-    float for each number of the states that are kept.
+    Counted are the parameters of the largest matrices, a batch of inputs and targets, and the
+    numbers of the states that are kept.
     """
     T, I, O = task.steps, task.input_size, task.output_size  # noqa: E741
     controller, memory = model.controller, model.memory
     S = controller.size
     layers = controller.layers * getattr(controller, "depth", 1)  # LSTMs within an LSTM
-    kept = T if segment is None else min(T, segment + T // segment)
+    kept = T
+    if recompute_every is not None:
+        kept = min(T, recompute_every + T // recompute_every)
     kept = kept if history else 1
     recurrent = controller.kind != "feedforward"
     parameters = layers * S * ((S if recurrent else 1) + 1) + S * (I + O)
@@ -66,11 +68,10 @@ def estimate(
         "model.controller": copies * parameters + batch * kept * layers * S,
     }
     if memory is not None:
-        N, W, H = slots or memory.slots, memory.width, memory.heads
-        emitted = H * (W + 2 * memory.shift_range + 4)
+        state = (memory.with_slots(slots) if slots else memory).state_floats()
         found["train.slots" if slots else "model.memory"] = (
-            (batch * kept + 1) * (N * W + H * N + H * W) + S * emitted + S * H * W // 2
-        )
+            batch * kept + 1
+        ) * state + memory.least_parameters(S)
     return {what: FLOAT * floats for what, floats in found.items()}
 
 
@@ -84,7 +85,7 @@ def _refuse(what: str, needed: int, batch: int) -> None:
     if needed > (limit := physical_memory()):
         raise UsageError(
             f"{what}: for a batch of {batch:,} would need at least {_gib(needed)} GiB of memory, "
-            f"and this machine has {_gib(limit)}"
+            f"and this computer has {_gib(limit)}"
         )
 
 
@@ -113,7 +114,7 @@ def capped_memory() -> Iterator[None]:
 
 
 def physical_memory() -> int:
-    """Bytes of this machine; a terabyte where the system does not say."""
+    """Bytes of memory of this computer; a terabyte where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):

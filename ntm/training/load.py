@@ -10,25 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter
 
 import configs
 from ntm.errors import UsageError
 from ntm.training import family
 from ntm.training.dialect import apply_setting, read_yaml, split_setting
 from ntm.training.messages import validate
-from ntm.training.schema import Config, Member
+from ntm.training.schema import Config, Member, config_adapter, member_adapter
 from tasks import Task
-
-_CONFIG: TypeAdapter[Config] = TypeAdapter(Config)
-_MEMBER: TypeAdapter[Member] = TypeAdapter(Member)
 
 
 def load_config(source: str | Path, settings: Iterable[str] = ()) -> Config:
-    """The config at a path, or of a shipped name (``copy/ntm-lstm``), with settings applied.
+    """The config in a file, or the shipped one of this name (``copy/ntm-lstm``), with settings.
 
-    One of a family is FAMILY:MODEL, such as ``compare/copy:lstm``. Settings are applied before its
-    controller's size is chosen, so that it keeps to the budget whatever they are.
+    FAMILY:MODEL is one model of a family, such as ``compare/copy:lstm``. Settings are applied
+    before the size of its controller is chosen, so that it keeps within the budget.
     """
     path, name = find_config(source)
     raw = read_yaml(path)
@@ -37,20 +33,20 @@ def load_config(source: str | Path, settings: Iterable[str] = ()) -> Config:
     elif family.is_family(raw):
         names = ", ".join(family.members(raw, str(source)))
         raise UsageError(
-            f"{source}: is a family; {source}:MODEL is one of it, and ntm sweep {source} runs them "
-            f"all. Its models are {names}"
+            f"{source}: is a family of models; train one with {source}:MODEL, or all with "
+            f"ntm sweep {source}. Its models are {names}"
         )
     elif "variants" in raw:
         raise UsageError(f"{source}: is a study; ntm sweep {source} runs it")
     for setting in settings:
         apply_setting(raw, *split_setting(setting))
     if name is None:
-        return validate(_CONFIG, raw, str(path))
-    return _sized(validate(_MEMBER, raw, f"{path}:{name}"), raw, f"{path}:{name}")
+        return validate(config_adapter(), raw, str(path))
+    return _sized(validate(member_adapter(), raw, f"{path}:{name}"), raw, f"{path}:{name}")
 
 
 def _sized(given: Member, raw: dict[str, Any], source: str) -> Config:
-    """An ordinary config, in which the size of the controller is a number."""
+    """An ordinary config, in which the size of the controller is resolved."""
     values = {field.name: getattr(given, field.name) for field in dataclasses.fields(Config)}
     if given.parameters is not None and "size" not in raw["model"]["controller"]:
         try:
@@ -61,7 +57,7 @@ def _sized(given: Member, raw: dict[str, Any], source: str) -> Config:
 
 
 def expand(source: str) -> list[str]:
-    """The configs that a CONFIG argument stands for: of a family, all of it."""
+    """The configs that a CONFIG argument stands for: all models of a family, or the one config."""
     path, name = find_config(source)
     raw = read_yaml(path)
     if name is not None or not family.is_family(raw):
@@ -70,24 +66,24 @@ def expand(source: str) -> list[str]:
 
 
 def short_name(source: str) -> str:
-    """A config's name as the folder of its runs."""
+    """The name of a config in the folder of its runs."""
     path, name = find_config(source)
     return path.stem if name is None else name
 
 
 def usual_folder(source: str, task: Task) -> Path:
-    """Where runs of a config are, below ``runs``; a family's models have a folder of their own."""
+    """The default folder of runs of a config, below ``runs``."""
     path, name = find_config(source)
     return Path(task.kind) / (path.stem if name is None else f"{path.stem}-{name}")
 
 
 def parse_config(raw: dict[str, Any], source: str) -> Config:
     """A config from plain data; ``source`` is what an error message names."""
-    return validate(_CONFIG, raw, source)
+    return validate(config_adapter(), raw, source)
 
 
 def find_config(source: str | Path) -> tuple[Path, str | None]:
-    """The file that a CONFIG argument means, and the model in it where it says FAMILY:MODEL."""
+    """The file that a CONFIG argument names, and the model in it if it is FAMILY:MODEL."""
     if path := _file(str(source)):
         return path, None
     text, colon, name = str(source).rpartition(":")
@@ -113,11 +109,11 @@ def _shipped() -> list[str]:
 
 
 def dump_config(config: Config) -> str:
-    """The config as YAML, every setting resolved; ``load_config`` gives back an equal one."""
+    """The config as YAML with all defaults; ``load_config`` reads an equal one from it."""
     return yaml.safe_dump(to_dict(config), sort_keys=False)
 
 
 def to_dict(config: Config) -> dict[str, Any]:
     """The config as plain data."""
-    data: dict[str, Any] = _CONFIG.dump_python(config, mode="json")
+    data: dict[str, Any] = config_adapter().dump_python(config, mode="json")
     return data

@@ -1,21 +1,40 @@
-"""Plain data -> validated settings; what is wrong with them, one line each."""
+"""Plain data -> validated settings, or one line for each problem with them."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from ntm import registry
 from ntm.errors import UsageError
+
+#: Old key -> new key. Keys of a task may also stand in validation.task and train.curriculum.task.
+RENAMED = {
+    "model.form": "model.direction",
+    "model.memory.first": "model.memory.initial",
+    "task.hard": "task.hard_fraction",
+    "train.clip.weights": "train.clip.weighting_grad",
+    "train.curriculum.below": "train.curriculum.advance_bits",
+    "train.lost": "train.rollback_factor",
+    "train.schedule.below": "train.schedule.trigger_bits",
+    "train.schedule.over": "train.schedule.decay_sequences",
+    "train.segment": "train.recompute_every",
+}
 
 _T = TypeVar("_T")
 
 
 def validate(adapter: TypeAdapter[_T], raw: Any, source: str, prefix: str = "") -> _T:
-    """Validated as JSON: there lists may stand for tuples, and nothing else is converted."""
+    """Validates plain data as JSON, in which lists stand for tuples and nothing else is converted.
+
+    source: what an error message names. prefix: the key that ``raw`` is the value of.
+    Raises UsageError with a line for each problem.
+    """
     try:
         text = json.dumps(raw, default=str)
     except (ValueError, RecursionError):
@@ -53,9 +72,7 @@ def _problem(error: Any, raw: Any, schema: dict[str, Any], prefix: str) -> str:
         if kind in ("extra_forbidden", "unexpected_keyword_argument") and not (
             part in known or others
         ):
-            near = difflib.get_close_matches(str(part), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the keys here are {', '.join(known)}"
-            return f"{'.'.join(path)}: no such key; {hint}"
+            return _unknown_key(".".join(path), str(part), known)
         node = node.get(part) if isinstance(node, dict) else None
         here = _resolve(known.get(part, others), schema, node)
     key = ".".join(path)
@@ -63,12 +80,11 @@ def _problem(error: Any, raw: Any, schema: dict[str, Any], prefix: str) -> str:
     if kind in ("missing", "missing_argument"):
         return f"{key}: is missing"
     if kind == "union_tag_not_found":
-        return f"{key}.kind: is missing; should be one of {_tags(here)}"
+        known = here.get("discriminator", {}).get("mapping", {})
+        return f"{key}.kind: is missing; should be one of {', '.join(known)}"
     if kind == "union_tag_invalid":
-        tags = context["expected_tags"].replace("'", "")
-        near = difflib.get_close_matches(str(context["tag"]), tags.split(", "), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return f"{key}.kind: {context['tag']!r} is not one of {tags}{hint}"
+        known = context["expected_tags"].replace("'", "").split(", ")
+        return f"{key}.kind: {registry.unknown_kind(str(context['tag']), known)}"
     if kind == "value_error":
         message = str(context["error"])
         separator = "." if re.match(r"[a-z_.]+: ", message) else ": "  # names one of its keys
@@ -77,19 +93,24 @@ def _problem(error: Any, raw: Any, schema: dict[str, Any], prefix: str) -> str:
     return f"{key}: {message}, not {json.dumps(error['input'], default=str)}"
 
 
+def _unknown_key(key: str, name: str, known: Iterable[str]) -> str:
+    for old, new in RENAMED.items():
+        if key == old or (old.startswith("task.") and key.endswith(f".{old}")):
+            return f"{key}: is now called {key.removesuffix(old)}{new}"
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the keys here are {', '.join(known)}"
+    return f"{key}: no such key; {hint}"
+
+
 def _resolve(node: dict[str, Any], root: dict[str, Any], raw: Any) -> dict[str, Any]:
-    """The part of a JSON schema that describes ``raw``: follows references and chosen unions."""
+    """The node of a JSON schema that describes ``raw``: follows references and chosen unions."""
     if "$ref" in node:
         return _resolve(root["$defs"][node["$ref"].rsplit("/", 1)[-1]], root, raw)
     if "discriminator" in node and isinstance(raw, dict):
-        kind = raw.get("kind")
+        kind = raw.get("kind", node["discriminator"].get("default"))
         reference = node["discriminator"]["mapping"].get(kind) if isinstance(kind, str) else None
         return _resolve({"$ref": reference}, root, raw) if reference else node
     for choice in node.get("anyOf", []):
-        if "$ref" in choice:
+        if "$ref" in choice or "discriminator" in choice:
             return _resolve(choice, root, raw)
     return node
-
-
-def _tags(node: dict[str, Any]) -> str:
-    return ", ".join(node.get("discriminator", {}).get("mapping", {}))

@@ -1,12 +1,14 @@
-"""The settings of a run, typed and frozen: what a config may say."""
+"""The settings of a run, typed and frozen: the keys of a config."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, model_validator
-from pydantic.dataclasses import dataclass
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
+from pydantic.dataclasses import dataclass, rebuild_dataclass
 
+from ntm import registry
 from ntm.kernels.dispatch import Engine
 from ntm.model import ModelConfig
 from ntm.training.task_settings import as_tested, with_settings
@@ -56,24 +58,24 @@ class AdamConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RidgeConfig:
-    """:class:`ntm.training.optim.Ridge`: the readout in closed form, for an echo state network.
+    """:class:`ntm.training.optim.Ridge`: ridge regression of the readout of an echo state network.
 
-    penalty: of the squared weights, against the sum of squared errors over all scored steps.
+    penalty: of the squared weights, relative to the sum of squared errors over all scored steps.
     """
 
     kind: Literal["ridge"]
     penalty: Positive = 0.01
 
-    lr: ClassVar[float] = 1.0  # all the way to the solution
+    lr: ClassVar[float] = 1.0  # a step goes all the way to the solution
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ClipConfig:
-    """Gradients clipped elementwise to (-value, value), or scaled down to a total norm.
+    """Gradient clipping, either elementwise to (-value, value) or by the total norm.
 
-    weighting_grad: clips the gradients of the heads' weightings as well, elementwise, at every time
-        step of the backward pass. Sharpening makes small differences between weightings grow from
-        step to step, so these gradients are the ones that explode.
+    weighting_grad: also clips the gradients of the heads' weightings, elementwise, at every time
+        step of the backward pass. Sharpening amplifies small differences between weightings from
+        step to step, so it is these gradients that explode.
     """
 
     value: Positive | None = None
@@ -89,19 +91,21 @@ class ClipConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ScheduleConfig:
-    """The step size: a linear warm-up, then constant, or falling to ``final``.
+    """The learning rate: a linear warm-up, then constant, or decaying to ``final``.
 
-    linear, cosine and exponential fall over the budget. A cooldown waits for the task to be
-    understood: once validation is less than ``trigger_bits`` above the floor, the step size falls
-    linearly over ``decay_sequences``, and then training ends, if some validation was below
-    ``solved_bits``; if none was, the step size returns.
+    linear, cosine and exponential decay over the budget. cooldown waits until the task is learned:
+    once validation is less than ``trigger_bits`` above the floor, the learning rate decays linearly
+    over ``decay_sequences``. Training then ends if any validation was below ``solved_bits``;
+    otherwise the learning rate is restored.
+
+    warmup: sequences of the warm-up. final: a fraction of ``lr``.
     """
 
     kind: Literal["constant", "linear", "cosine", "exponential", "cooldown"] = "constant"
-    warmup: int = Field(default=0, ge=0)  # sequences
-    final: float = Field(default=0.0, ge=0, le=1)  # as a share of lr
-    trigger_bits: Positive | None = None  # bits
-    decay_sequences: int | None = Field(default=None, ge=1)  # sequences
+    warmup: int = Field(default=0, ge=0)
+    final: float = Field(default=0.0, ge=0, le=1)
+    trigger_bits: Positive | None = None
+    decay_sequences: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _cooldown_is_whole(self) -> ScheduleConfig:
@@ -111,18 +115,18 @@ class ScheduleConfig:
                 word = "belongs to" if given else "is missing for"
                 raise ValueError(f"{name}: {word} the kind cooldown")
         if self.kind == "exponential" and not self.final:
-            raise ValueError("final: an exponential never comes to 0: should be more, such as 0.01")
+            raise ValueError("final: should be above 0, such as 0.01, which exponential needs")
         return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class CurriculumConfig:
-    """Training begins with the settings ``task``, which grow to the task's own as they are learned.
+    """Training starts with the settings in ``task``, which grow to the task's own.
 
-    advance_bits: bits per scored step. Whenever the mean cost of the last ``every`` sequences is
-        below it, the task grows: the whole number that has furthest to go by 1, the other numbers
-        and fractions in proportion. Where only fractions are named, they grow in one step. The
-        upper end of a range grows; its lower end stays until the curriculum is over.
+    advance_bits: bits per scored step. Whenever the mean loss of the last ``every`` sequences is
+        below it, the task grows: the integer that has furthest to go by 1, other integers and
+        fractions in proportion. Fractions alone grow in one step. Of a range, the upper end grows,
+        and the lower end stays until the curriculum is over.
     """
 
     task: dict[str, Any]
@@ -132,20 +136,24 @@ class CurriculumConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainConfig:
-    """How a model is trained. Everything is counted in sequences, whatever the batch.
+    """How a model is trained. Intervals count sequences, whatever the batch size.
 
-    rollback_factor: training goes back to the best weights when validation costs more than this
-        many times the best validation, or ``solved_bits`` if that is higher. The learning rate, the
-        optimiser and the curriculum stay as they are. None never goes back.
-    slots: from how few to how many the memory has in training, drawn for every batch, as often few
-        as many on a logarithmic scale. A machine that has met memories of many sizes does not come
-        to depend on that of one. Validation has ``model.memory.slots``.
-    recompute_every: trades time for memory on long sequences (gradient checkpointing). Without it
-        the history of a whole sequence is kept for the backward pass; with it, only the state every
-        ``recompute_every`` steps, from which the backward pass runs forward again. The gradients
-        are the same.
-    snapshots: weights to keep along the way, at most so many, evenly spaced over the validations:
-        for ``ntm plot --learning``.
+    rollback_factor: restores the best weights when the validation loss exceeds the best validation
+        loss, or ``solved_bits`` if that is higher, by this factor. The learning rate, the optimiser
+        and the curriculum are kept. None never rolls back.
+    batch: sequences in a batch.
+    sequences: the budget, after which training ends.
+    solved_bits: the task is solved once validation is less than this above the floor, in bits per
+        sequence, or per character or guess; with 0 it never is.
+    slots: the range of the number of slots in training, drawn log-uniformly for every batch, so
+        that the model does not come to depend on one number. Validation has ``model.memory.slots``.
+    recompute_every: gradient checkpointing, which trades time for memory on long sequences. Only
+        the state of every so many steps is kept for the backward pass, which recomputes the steps
+        in between. The gradients are the same.
+    report_every: sequences between two rows of metrics.csv.
+    checkpoint_every: sequences between two checkpoints.
+    snapshots: keeps weights of at most this many validations, evenly spaced, for
+        ``ntm plot --learning``.
     """
 
     optimizer: Annotated[
@@ -156,12 +164,10 @@ class TrainConfig:
     curriculum: CurriculumConfig | None = None
     rollback_factor: Annotated[float, Field(gt=1, le=1e6)] | None = None
     batch: int = Field(default=1, ge=1)
-    sequences: int = Field(default=100_000, ge=1)  # the budget
-    solved_bits: float = Field(default=0.1, ge=0)  # above the floor; 0 is never solved
+    sequences: int = Field(default=100_000, ge=1)
+    solved_bits: float = Field(default=0.1, ge=0)
     slots: tuple[Count, Count] | None = None
-    recompute_every: int | None = Field(
-        default=None, ge=1
-    )  # steps between the states that are kept
+    recompute_every: int | None = Field(default=None, ge=1)
     report_every: int = Field(default=100, ge=1)
     checkpoint_every: int = Field(default=1000, ge=1)
     snapshots: int = Field(default=0, ge=0, le=1000)
@@ -169,16 +175,20 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ValidationConfig:
-    """The fixed episodes that decide when training is solved, and which weights are kept."""
+    """The fixed episodes that decide whether the task is solved, and which weights are the best.
 
-    every: int = Field(default=500, ge=1)  # sequences
+    every: sequences of training between two validations.
+    task: settings that differ from those of training.
+    """
+
+    every: int = Field(default=500, ge=1)
     episodes: int = Field(default=100, ge=1, le=100_000)
-    task: dict[str, Any] = Field(default_factory=dict)  # settings that differ from training's
+    task: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Config:
-    """A whole run."""
+    """Everything that defines a run."""
 
     task: AnyTask
     model: ModelConfig
@@ -188,13 +198,16 @@ class Config:
     seed: int = Field(default=1, ge=0)
 
     @model_validator(mode="after")
-    def _clips_what_is_there(self) -> Config:
-        if (
-            self.model.memory is None
-            and self.train.clip
-            and self.train.clip.weighting_grad is not None
-        ):
+    def _clips_weightings_of_a_memory(self) -> Config:
+        if self.train.clip is None or self.train.clip.weighting_grad is None:
+            return self
+        if self.model.memory is None:
             raise ValueError("train.clip.weighting_grad: a baseline has no heads")
+        if not self.model.memory.has_weightings:
+            raise ValueError(
+                "train.clip.weighting_grad: a memory of the kind "
+                f"{self.model.memory.kind} has no weightings"
+            )
         return self
 
     @model_validator(mode="after")
@@ -202,11 +215,11 @@ class Config:
         if self.train.slots is not None:
             if self.model.memory is None:
                 raise ValueError("train.slots: a baseline has no memory")
-            if self.model.memory.initial == "learned":
-                raise ValueError(
-                    "train.slots: a learned first memory has the slots that it has, so "
-                    "model.memory.initial should be constant"
-                )
+            try:
+                for slots in self.train.slots:
+                    self.model.memory.with_slots(slots)
+            except ValueError as error:
+                raise ValueError(f"train.slots: {error}") from None
             if self.train.slots[0] > self.train.slots[1]:
                 raise ValueError("train.slots: should be [fewest, most]")
         return self
@@ -217,29 +230,29 @@ class Config:
         if isinstance(self.train.optimizer, RidgeConfig) and not fixed:
             raise ValueError(
                 "train.optimizer.kind: ridge fits the readout alone, so it is for an echo_state "
-                "controller without a memory, which has nothing else to learn"
+                "controller without a memory, which has no other parameters"
             )
         if isinstance(self.train.optimizer, RidgeConfig) and self.task.loss is not BITS:
             raise ValueError(
                 "train.optimizer.kind: ridge fits outputs that are bits, and "
-                f"{self.task.kind} asks for one of many classes"
+                f"{self.task.kind} has classes"
             )
         if isinstance(self.train.optimizer, RidgeConfig) and self.train.schedule.kind != "constant":
             raise ValueError(
-                "train.schedule.kind: should be constant with ridge, which has no step size"
+                "train.schedule.kind: should be constant with ridge, which has no learning rate"
             )
         return self
 
     @model_validator(mode="after")
-    def _can_go_back(self) -> Config:
+    def _can_roll_back(self) -> Config:
         if self.train.rollback_factor is not None:
             if isinstance(self.train.optimizer, RidgeConfig):
                 raise ValueError(
-                    "train.rollback_factor: ridge takes no steps that could be too large"
+                    "train.rollback_factor: ridge takes no gradient steps that could be too large"
                 )
             if not self.train.solved_bits:
                 raise ValueError(
-                    "train.rollback_factor: needs a train.solved_bits above 0, to be measured by"
+                    "train.rollback_factor: needs a train.solved_bits above 0 to compare with"
                 )
         return self
 
@@ -285,7 +298,7 @@ class Config:
 
     @property
     def validation_task(self) -> Task:
-        """The task that validation draws from."""
+        """The task of validation."""
         return with_settings(self.task, self.validation.task, "validation.task").held_out(
             "validation"
         )
@@ -293,6 +306,27 @@ class Config:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Member(Config):
-    """A config of a family: its controller is as large as the budget allows, or as it says."""
+    """A config of a family, whose controller has its own size or the largest in the budget.
+
+    parameters: the budget of trained parameters.
+    """
 
     parameters: int | None = Field(default=None, ge=1, le=10**12)
+
+
+def config_adapter() -> TypeAdapter[Config]:
+    """Validates configs in which every registered kind can be chosen, of other packages too."""
+    return _adapters(registry.load_plugins())[0]
+
+
+def member_adapter() -> TypeAdapter[Member]:
+    """The same for configs of a family."""
+    return _adapters(registry.load_plugins())[1]
+
+
+@lru_cache(maxsize=1)
+def _adapters(version: int) -> tuple[TypeAdapter[Config], TypeAdapter[Member]]:
+    if version:  # the registries have changed since these classes were made
+        for cls in (ModelConfig, Config, Member):
+            rebuild_dataclass(cls, force=True)  # type: ignore[arg-type]
+    return TypeAdapter(Config), TypeAdapter(Member)

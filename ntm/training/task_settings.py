@@ -1,28 +1,34 @@
-"""A task at other settings: for validation, tests and curricula."""
+"""A task with other settings, for validation, tests and curricula."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from ntm import registry
 from ntm.errors import UsageError
 from ntm.training.dialect import apply_setting, split_setting
 from ntm.training.messages import validate
 from tasks import AnyTask, Task
 
-_TASK: TypeAdapter[Task] = TypeAdapter(AnyTask)
+
+@lru_cache(maxsize=1)
+def _adapter(version: int) -> TypeAdapter[Task]:
+    """Validates tasks of every registered kind; ``version`` is the registries'."""
+    return TypeAdapter(AnyTask)
 
 
 def task_settings(settings: Iterable[str]) -> dict[str, Any]:
-    """``["task.length=120"]`` -> ``{"length": 120}``; only keys of the task can change at test."""
+    """``["task.length=120"]`` -> ``{"length": 120}``; a test can only change keys of the task."""
     raw: dict[str, Any] = {}
     for setting in settings:
         key, value = split_setting(setting)
         if not key.startswith("task."):
             raise UsageError(
-                f"--set {setting}: a trained run can only be given other settings of its task, "
+                f"--set {setting}: only settings of its task can change for a trained run, "
                 "such as task.length=120"
             )
         apply_setting(raw, key, value)
@@ -31,12 +37,13 @@ def task_settings(settings: Iterable[str]) -> dict[str, Any]:
 
 
 def with_settings(task: Task, settings: dict[str, Any], where: str = "task") -> Task:
-    """The same task at other settings, for a model that was made for it.
+    """The task with other settings, for a model that was built for it.
 
-    Everything that is not named stays, what was derived too.
+    All other settings stay, including derived ones. Raises UsageError if the sizes change.
     """
-    raw = {**_TASK.dump_python(task, mode="json"), **settings}
-    other = validate(_TASK, raw, where, where)
+    adapter = _adapter(registry.load_plugins())
+    raw = {**adapter.dump_python(task, mode="json"), **settings}
+    other = validate(adapter, raw, where, where)
     if (other.input_size, other.output_size) != (task.input_size, task.output_size):
         raise UsageError(
             f"{where}: the model has {task.input_size} inputs and {task.output_size} outputs, but "
@@ -46,9 +53,9 @@ def with_settings(task: Task, settings: dict[str, Any], where: str = "task") -> 
 
 
 def as_tested(task: Task, settings: dict[str, Any], where: str = "task") -> Task:
-    """The same task at other settings, for episodes that are held out.
+    """The task with other settings, for held-out episodes.
 
-    Raises UsageError for a setting that only training has.
+    Raises UsageError for a setting that is for training alone.
     """
     other = with_settings(task, settings, where)
     held_out = other.held_out("test")

@@ -11,7 +11,7 @@ import torch
 from controllers import configure
 from ntm.analysis.trace import record
 from ntm.memory.access import INITIAL_MEMORY
-from ntm.memory.ntm import MemoryConfig
+from ntm.memory.ntm import NTMConfig
 from ntm.model import ModelConfig, build_model
 from tasks.copy import Copy
 from tests.memory import oracle
@@ -23,7 +23,7 @@ def test_memory_and_reads_follow_from_it(
     heads: tuple[int, int], shared: bool, read: Literal["after", "before"]
 ) -> None:
     R, Q = heads
-    memory = MemoryConfig(slots=7, width=5, read_heads=R, write_heads=Q, shared=shared, read=read)
+    memory = NTMConfig(slots=7, width=5, read_heads=R, write_heads=Q, shared=shared, read=read)
     config = ModelConfig(controller=configure(kind="gru", size=11), memory=memory)
     task = Copy(width=3, length=(4, 4))
     model = build_model(

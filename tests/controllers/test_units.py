@@ -88,7 +88,7 @@ def test_a_learned_leak_starts_where_it_was_told() -> None:
     core = Leaky(INPUTS, H, generator(), leak=0.2, learned=True)
     assert core.leak_logit is not None
     torch.testing.assert_close(torch.sigmoid(core.leak_logit), torch.full((H,), 0.2))
-    with pytest.raises(ValidationError, match="less than 1 where it is learned"):
+    with pytest.raises(ValidationError, match="less than 1 if it is learned"):
         configure("leaky", leak=1.0, learned=True)
 
 

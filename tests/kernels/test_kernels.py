@@ -19,7 +19,7 @@ from torch import Tensor
 
 from controllers import CONTROLLERS, ControllerConfig, Core, build_controller, configure
 from ntm.kernels import dispatch as engine
-from ntm.memory.ntm import MemoryConfig, NTMCell, NTMState
+from ntm.memory.ntm import NTMCell, NTMConfig, NTMState
 
 numba = pytest.importorskip("numba")
 
@@ -74,7 +74,7 @@ def make(case: Case, seed: int = 0) -> tuple[NTMCell, Tensor, list[Tensor]]:
     """A cell with random parameters, inputs, and a random first state as a list."""
     g = torch.Generator().manual_seed(seed)
     controller = build_controller(config_of(case), case.I + case.R * case.W, g)
-    memory = MemoryConfig(
+    memory = NTMConfig(
         slots=case.N, width=case.W, read_heads=case.R, write_heads=case.Q, shift_range=case.shift,
         initial=case.initial, read=case.read, shared=case.shared,
     )  # fmt: skip
@@ -579,9 +579,9 @@ def test_compiled_now_or_read_from_the_cache_the_bits_are_the_same(tmp_path: Pat
     code = """
 import torch
 from controllers import build_controller, configure
-from ntm.memory.ntm import MemoryConfig, NTMCell
+from ntm.memory.ntm import NTMConfig, NTMCell
 generator = torch.Generator().manual_seed(1)
-memory = MemoryConfig(slots=33, width=7, write_heads=2)
+memory = NTMConfig(slots=33, width=7, write_heads=2)
 controller = build_controller(configure(kind="lstm", size=19), 5 + 7, generator)
 cell = NTMCell(controller, memory, generator)
 cell.engine = "fused"

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from controllers import CONTROLLERS, Core, State, build_controller, configure
 from controllers.echo_state import EchoState
-from ntm.memory.ntm import MemoryConfig, NTMCell
+from ntm.memory.ntm import NTMCell, NTMConfig
 
 T, B, INPUTS = 5, 7, 3  # every size of a core below differs from these and from each other
 
@@ -36,7 +36,7 @@ def machine(
 ) -> Callable[[int], Core]:
     def build(seed: int) -> Core:
         g = torch.Generator().manual_seed(seed)
-        memory = MemoryConfig(
+        memory = NTMConfig(
             slots=23, width=4, read_heads=reads, write_heads=writes, shift_range=2, initial=initial
         )
         config = configure(kind=kind, size=11, layers=layers, **settings)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from controllers.rnn import RNN
-from ntm.memory.ntm import MemoryConfig, NTMCell
+from ntm.memory.ntm import NTMCell, NTMConfig
 from ntm.model import Model
 from tasks import Episode
 from tasks.copy import Copy
@@ -51,7 +51,7 @@ def copier(slots: int, shift_range: int, answer: str, dtype: torch.dtype) -> Mod
     units = 2 + 2 * BITS
     g = torch.Generator().manual_seed(0)
     controller = RNN(BITS + 1 + WIDTH, units, g)
-    cell = NTMCell(controller, MemoryConfig(slots=slots, width=WIDTH, shift_range=shift_range), g)
+    cell = NTMCell(controller, NTMConfig(slots=slots, width=WIDTH, shift_range=shift_range), g)
     model = Model(cell, BITS, g)
     with torch.no_grad():
         for parameter in model.parameters():

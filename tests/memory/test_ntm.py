@@ -14,7 +14,7 @@ from controllers import build_controller, configure
 from controllers.feedforward import FeedForward
 from controllers.lstm import LSTM
 from controllers.rnn import RNN
-from ntm.memory.ntm import MemoryConfig, NTMCell, NTMState
+from ntm.memory.ntm import NTMCell, NTMConfig, NTMState
 from tests.memory import oracle
 
 DTYPES = [torch.float32, torch.float64]
@@ -37,7 +37,7 @@ def machine(
     **memory: Any,
 ) -> NTMCell:
     g = generator(seed)
-    config = MemoryConfig(
+    config = NTMConfig(
         slots=slots,
         width=width,
         read_heads=heads[0],
@@ -199,7 +199,7 @@ def test_a_learned_memory_begins_every_episode_and_its_rows_differ() -> None:
     """Its rows differ, so that content tells slots apart before anything was written."""
     g = torch.Generator().manual_seed(17)
     controller = build_controller(configure(kind="gru", size=6), 3 + 5, g)
-    cell = NTMCell(controller, MemoryConfig(slots=13, width=5, initial="learned"), g)
+    cell = NTMCell(controller, NTMConfig(slots=13, width=5, initial="learned"), g)
     memory = cell.initial_state(4).memory
     assert memory.shape == (4, 13, 5)
     assert torch.equal(memory, memory[:1].expand(4, -1, -1))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.base import Episode
 from tasks.copy import Copy
+from tasks.episode import Episode
 from tasks.losses import BITS, CLASSES
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from configs import shipped_configs
 from ntm.errors import NTMError, UsageError
+from ntm.memory.ntm import NTMConfig
 from ntm.training.load import dump_config, load_config, parse_config, to_dict
+from ntm.training.messages import RENAMED
 from ntm.training.schema import Config
 from ntm.training.task_settings import as_tested, task_settings, with_settings
 from tasks import Task
@@ -107,7 +109,7 @@ def test_a_memory_of_null_makes_a_baseline(small: Path) -> None:
         ("task.length=[1, 2, 3]", "task.length: should be a whole number or [low, high]"),
         ("task.length=1.5", "task.length: should be a whole number or [low, high], not 1.5"),
         ("task.length=99999999999999999999999999", "task.length: should be [low, high] with"),
-        ("task.length=&a [*a]", "a config has no use for aliases"),
+        ("task.length=&a [*a]", "aliases are not allowed in a config"),
         ("train.optimizer.lr=1e38", "train.optimizer.lr: should be less than or equal to"),
         ("task.width.deep=4", "width is a single value"),
         ("task={kind: priority_sort, items: 16, sorted: 17}", "task.sorted: cannot be more than"),
@@ -136,7 +138,10 @@ def test_a_baseline_has_no_weights_to_clip(small: Path) -> None:
     ("settings", "message"),
     [
         (["model.memory=null"], "train.slots: a baseline has no memory"),
-        (["model.memory.initial=learned"], "so model.memory.initial should be constant"),
+        (
+            ["model.memory.initial=learned"],
+            "train.slots: the initial memory is learned, a row for each of",
+        ),
         (["train.slots=[9, 7]"], "train.slots: should be [fewest, most]"),
         (["train.slots=[0, 7]"], "train.slots[0]: should be greater than or equal to 1"),
     ],
@@ -163,7 +168,7 @@ def test_a_missing_block_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\na: 2\n", "the key a stands twice (line 2"),
+        ("a: 1\na: 2\n", "the key a appears twice (line 2"),
         ("- a\n", "should hold the keys task, model and train"),
         ("a: [\n", "is not valid YAML"),
         ("a: !!python/object/apply:os.system [true]\n", "is not valid YAML"),
@@ -245,3 +250,35 @@ def test_what_only_training_has_is_refused_elsewhere(
     assert as_tested(task, {key: getattr(task, key)}) == task  # what is as it was is not asked for
     with pytest.raises(NTMError, match=rf"validation\.{message[:10]}"):
         small_config_of({"kind": task.kind}, validation={"task": {key: value}})
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_key_is_refused_with_the_new_one_named(small: Path, old: str, new: str) -> None:
+    assert f"\n  {old}: is now called {new}" in refusal(small, f"{old}=1")
+
+
+@pytest.mark.parametrize("key", ["task.hard", "validation.task.hard", "train.curriculum.task.hard"])
+def test_an_old_key_of_a_task_is_refused_wherever_a_task_has_settings(
+    small: Path, key: str
+) -> None:
+    curriculum = "train.curriculum={task: {length: 2}, advance_bits: 1}"
+    assert f"{key}: is now called {key}_fraction" in refusal(small, curriculum, f"{key}=0.5")
+    with pytest.raises(UsageError, match=r"task\.hard: is now called task\.hard_fraction"):
+        as_tested(Copy(), task_settings(["task.hard=0.5"]))
+
+
+def test_every_new_name_is_a_key_that_there_is(small: Path) -> None:
+    for new in RENAMED.values():
+        message = refusal(small, f"{new}=[[1]]", "seed=-1")
+        assert "no such key" not in message
+        assert f"\n  {new}" in message
+
+
+def test_a_memory_is_an_ntms_unless_it_says_otherwise(small: Path) -> None:
+    config, said = load_config(small), load_config(small, ["model.memory.kind=ntm"])
+    assert config == said
+    assert config.model.memory == NTMConfig(slots=9, width=5)
+    assert to_dict(config)["model"]["memory"]["kind"] == "ntm"
+    message = refusal(small, "model.memory.kind=ntn")
+    assert "model.memory.kind: 'ntn' is not one of ntm; did you mean ntm?" in message
+    assert "model.memory: " in refusal(small, "model.memory=[9, 5]")

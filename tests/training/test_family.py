@@ -167,7 +167,7 @@ def test_settings_come_before_the_size(small: str) -> None:
 def test_what_is_a_models_own_is_merged_over_the_rest(small: str) -> None:
     plain, own, other = (load_config(f"{small}:{name}") for name in ("gru", "ntm-1.5", "other"))
     raw = to_dict(plain)["train"]
-    raw["optimizer"]["lr"], raw["clip"]["weights"], raw["batch"] = 2e-3, 2.0, 3
+    raw["optimizer"]["lr"], raw["clip"]["weighting_grad"], raw["batch"] = 2e-3, 2.0, 3
     assert to_dict(own)["train"] == raw
     # An optimiser of another kind has settings of its own: those of the first mean nothing to it.
     assert other.train.optimizer.kind == "rmsprop"
@@ -206,8 +206,8 @@ def test_families_are_not_among_the_configs() -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("small.yaml", "small.yaml: is a family; small.yaml:MODEL is one of it, and ntm sweep "
-         "small.yaml runs them all. Its models are gru, fixed, ntm-1.5, other"),
+        ("small.yaml", "small.yaml: is a family of models; train one with small.yaml:MODEL, or all "
+         "with ntm sweep small.yaml. Its models are gru, fixed, ntm-1.5, other"),
         ("small.yaml:gro", "small.yaml:gro: the family has no such model; did you mean "
          "small.yaml:gru?"),
         ("small.yaml:", "small.yaml:: the family has no such model; it has gru, fixed, ntm-1.5, "
@@ -218,7 +218,7 @@ def test_families_are_not_among_the_configs() -> None:
          "did you mean compare/copy:gru?"),
         ("compare/recal", "compare/recal: no such file, and no shipped config of that name; "
          "did you mean compare/recall?"),
-        ("copy/lstm:gru", "copy/lstm:gru: copy/lstm is one config, and has no models to choose of"),
+        ("copy/lstm:gru", "copy/lstm:gru: copy/lstm is a single config and has no models"),
     ],
 )  # fmt: skip
 def test_a_model_that_is_not_there_gets_the_nearest_name(
@@ -232,7 +232,7 @@ def test_a_model_that_is_not_there_gets_the_nearest_name(
     [
         ("models:", "model: {}\nmodels:", "changed.yaml: model: a family has models instead"),
         (SMALL[SMALL.index("models:") : SMALL.index("\ntrain:")], "models: {}",
-         "changed.yaml: models: should name some, such as"),
+         "changed.yaml: models: should be models by name, such as"),
         ("gru: {", "../gru: {", "changed.yaml: models.../gru: a name should begin with a letter"),
         ("fixed: {controller: {kind: lstm, size: 6}}", "fixed:",
          "changed.yaml: models.fixed: should be a model, such as {controller: {kind: lstm}}"),

@@ -73,9 +73,9 @@ def test_the_estimate_is_below_what_is_taken() -> None:
     config = load_config("copy/ntm-lstm")
     needed = limits.estimate(config.task, config.model, batch=1)
     assert 0.5 < needed["model.memory"] / (41 * 11_000) < 1.2
-    per_segment = limits.estimate(Copy(length=(500, 500)), config.model, 1, segment=10)
+    in_segments = limits.estimate(Copy(length=(500, 500)), config.model, 1, recompute_every=10)
     whole = limits.estimate(Copy(length=(500, 500)), config.model, 1)
-    assert whole["model.memory"] > 8 * per_segment["model.memory"]
+    assert whole["model.memory"] > 8 * in_segments["model.memory"]
 
 
 @pytest.mark.parametrize("name", ["copy/paper-ntm-ff", "repeat_copy/paper-lstm", "ngram/ntm-gru"])

@@ -85,7 +85,8 @@ def test_bits_per_character_come_near_the_entropy_and_not_below_it(
     name: str, trained: Callable[[str], Trained]
 ) -> None:
     _, model, config = trained(name)
-    longer = CharLM(path=config.task.path, length=190)  # type: ignore[union-attr]
+    assert isinstance(config.task, CharLM)
+    longer = CharLM(path=config.task.path, length=190)
     scores = evaluate(model, longer, 100)
     bits, error = scores.bits.mean().item(), scores.bits.std().item() / 10
     assert grammar.entropy() - 3 * error < bits < grammar.entropy() + 0.06

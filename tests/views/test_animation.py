@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 from ntm.errors import NTMError
-from ntm.memory.ntm import MemoryConfig
+from ntm.memory.ntm import NTMConfig
 from ntm.views.animation import HELD, write, write_learning
 from ntm.views.comparison import Curve
 from tests.views.test_plots import trace_of
 
 
-@pytest.mark.parametrize("memory", [MemoryConfig(slots=7, width=5, read_heads=2), None])
+@pytest.mark.parametrize("memory", [NTMConfig(slots=7, width=5, read_heads=2), None])
 def test_there_is_a_frame_for_each_step_and_each_differs(
-    memory: MemoryConfig | None, tmp_path: Path
+    memory: NTMConfig | None, tmp_path: Path
 ) -> None:
     trace = trace_of(memory)
     write(trace, "copy", tmp_path / "deep" / "episode.gif")
@@ -30,9 +30,9 @@ def test_there_is_a_frame_for_each_step_and_each_differs(
     assert all(abs(a - b).max() > 50 for a, b in itertools.pairwise(frames))
 
 
-@pytest.mark.parametrize("memory", [MemoryConfig(slots=7, width=5, read_heads=2), None])
+@pytest.mark.parametrize("memory", [NTMConfig(slots=7, width=5, read_heads=2), None])
 def test_learning_has_a_frame_for_each_moment_and_stays_on_the_last(
-    memory: MemoryConfig | None, tmp_path: Path
+    memory: NTMConfig | None, tmp_path: Path
 ) -> None:
     trace = trace_of(memory)
     traces = {n: replace(trace, outputs=np.full_like(trace.outputs, n / 40)) for n in (0, 20, 40)}

@@ -12,7 +12,7 @@ import pytest
 
 from ntm.analysis.results import find_runs, group, read_results
 from ntm.analysis.trace import MachineTrace, Trace
-from ntm.memory.ntm import MemoryConfig
+from ntm.memory.ntm import NTMConfig
 from ntm.views.explorer import write as write_explorer
 from ntm.views.report import section, write
 from tests.views.test_plots import trace_of
@@ -113,7 +113,7 @@ def test_a_column_is_sorted_by_the_mouse_and_by_the_keyboard(
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Of machines small and large, and of a baseline."""
     folder = tmp_path_factory.mktemp("pages")
-    small = MemoryConfig(slots=7, width=5, read_heads=2, write_heads=3)
+    small = NTMConfig(slots=7, width=5, read_heads=2, write_heads=3)
     traces = {"small": trace_of(small), "baseline": trace_of(None), "large": large_trace()}
     for name, trace in traces.items():
         write_explorer(trace, name, folder / f"{name}.html")

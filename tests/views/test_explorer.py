@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from ntm.errors import NTMError
-from ntm.memory.ntm import MemoryConfig
+from ntm.memory.ntm import NTMConfig
 from ntm.views.explorer import explorer
 from tests.views.test_plots import trace_of
 
-MEMORY = MemoryConfig(slots=7, width=5, read_heads=2, write_heads=3)
+MEMORY = NTMConfig(slots=7, width=5, read_heads=2, write_heads=3)
 
 
 def data(page: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from controllers import configure
 from ntm.analysis.trace import MachineTrace, Trace, record
-from ntm.memory.ntm import MemoryConfig
+from ntm.memory.ntm import NTMConfig
 from ntm.model import ModelConfig, build_model
 from ntm.views import figures, paper
 from ntm.views.comparison import Curve
@@ -19,7 +19,7 @@ from tasks.priority_sort import PrioritySort
 
 
 def traced(read_heads: int = 1, write_heads: int = 1) -> Trace:
-    memory = MemoryConfig(slots=9, width=5, read_heads=read_heads, write_heads=write_heads)
+    memory = NTMConfig(slots=9, width=5, read_heads=read_heads, write_heads=write_heads)
     config = ModelConfig(controller=configure(kind="gru", size=6), memory=memory)
     task = PrioritySort(width=3, items=(7, 7), sorted=4)
     model = build_model(config, task.input_size, 3, torch.Generator().manual_seed(5))

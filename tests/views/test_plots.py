@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from controllers import configure
 from ntm.analysis.trace import Trace, record
 from ntm.errors import NTMError
-from ntm.memory.ntm import MemoryConfig
+from ntm.memory.ntm import NTMConfig
 from ntm.model import ModelConfig, build_model
 from ntm.views.plots import learning_curve, memory_figure, save, slots_in_use
 from tasks.charlm import CharLM
@@ -18,7 +18,7 @@ from tasks.copy import Copy
 from tests.tasks import grammar
 
 
-def trace_of(memory: MemoryConfig | None) -> Trace:
+def trace_of(memory: NTMConfig | None) -> Trace:
     task = Copy(width=3, length=(4, 4))
     config = ModelConfig(controller=configure(kind="gru", size=6), memory=memory)
     model = build_model(config, 4, 3, torch.Generator().manual_seed(3))
@@ -30,7 +30,7 @@ def titles(figure: Figure) -> list[str]:
 
 
 def test_the_memory_figure_shows_what_the_papers_does() -> None:
-    figure = memory_figure(trace_of(MemoryConfig(slots=7, width=5)), "copy")
+    figure = memory_figure(trace_of(NTMConfig(slots=7, width=5)), "copy")
     shown = titles(figure)
     assert shown[0] == "Inputs"
     assert {"Adds", "Write weighting", "Targets", "Reads", "Read weighting"} < set(shown)
@@ -39,7 +39,7 @@ def test_the_memory_figure_shows_what_the_papers_does() -> None:
 
 
 def test_every_head_has_its_panels() -> None:
-    memory = MemoryConfig(slots=7, width=5, read_heads=2, write_heads=3)
+    memory = NTMConfig(slots=7, width=5, read_heads=2, write_heads=3)
     shown = titles(memory_figure(trace_of(memory), "copy"))
     assert [t for t in shown if t.startswith("Reads")] == ["Reads, head 1", "Reads, head 2"]
     assert len([t for t in shown if t.startswith("Write weighting")]) == 3
