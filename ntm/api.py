@@ -25,17 +25,17 @@ from typing import Any, TypeAlias
 from matplotlib.figure import Figure
 from rich.text import Text
 
-from configs import describe, shipped_configs, shipped_families, shipped_studies
-from ntm import registry, reproduction
+from ntm import reproduction
 from ntm.analysis import bench as benchmark
 from ntm.analysis import evaluate as scoring
 from ntm.analysis import results
 from ntm.analysis import sample as sampling
 from ntm.analysis.trace import Trace, record
+from ntm.catalogue import Kinds, kinds
 from ntm.errors import NTMError, UsageError
 from ntm.model import Model
 from ntm.module import NTM
-from ntm.outcomes import Benchmark, Kinds, Report, Run, Sweep, Trained
+from ntm.outcomes import Benchmark, Report, Run, Sweep, Trained
 from ntm.registry import register
 from ntm.reproduction import Reproduction
 from ntm.runs import study as studies
@@ -66,29 +66,37 @@ from tasks import Episode, Task
 from tasks.losses import BITS
 
 __all__ = [
-    "NTM", "Benchmark", "Evaluation", "Kinds", "NTMError", "Report", "Reproduction", "Run",
-    "Status", "Sweep", "Trace", "Trained", "bench", "evaluate", "kinds", "load", "plot",
-    "plot_memory", "register", "report", "reproduce", "sample", "sweep", "task_settings",
-    "trace", "train",
+    "NTM",
+    "Benchmark",
+    "Evaluation",
+    "Kinds",
+    "NTMError",
+    "Report",
+    "Reproduction",
+    "Run",
+    "Status",
+    "Sweep",
+    "Trace",
+    "Trained",
+    "bench",
+    "evaluate",
+    "kinds",
+    "load",
+    "plot",
+    "plot_memory",
+    "register",
+    "report",
+    "reproduce",
+    "sample",
+    "sweep",
+    "task_settings",
+    "trace",
+    "train",
 ]  # fmt: skip
 
 log = logging.getLogger("ntm")
 
 Folder: TypeAlias = str | os.PathLike[str]
-
-
-def kinds() -> Kinds:
-    """What a config can name, and the configs that are shipped."""
-    found = registry.kinds()
-    return Kinds(
-        found["tasks"],
-        found["controllers"],
-        found["memories"],
-        {name: describe(name) for name in shipped_configs()},
-        {name: describe(name) for name in shipped_families()},
-        {name: describe(name) for name in shipped_studies()},
-        registry.troubles(),
-    )
 
 
 def train(

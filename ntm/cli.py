@@ -14,7 +14,7 @@ import typer
 from ntm.errors import NTMError, out_of_memory
 from ntm.shadowing import check_packages
 
-# ntm.api imports torch: each command imports it when it runs, so that --help answers at once.
+# A command imports what it needs when it runs: torch takes seconds, and --help needs nothing.
 
 app = typer.Typer(
     add_completion=False,
@@ -53,16 +53,16 @@ JsonOption = Annotated[
 @app.command("list")
 def list_() -> None:
     """List tasks, controllers, memories and shipped configs."""
-    from ntm import api
+    from ntm.catalogue import kinds
 
-    found = api.kinds()
+    found = kinds()
     typer.echo(f"tasks: {', '.join(found.tasks)}")
     typer.echo(f"controllers: {', '.join(found.controllers)}")
     typer.echo(f"memories: {', '.join(found.memories)}")
     _describe("configs, for ntm train NAME:", found.configs)
     _describe("families of models, for ntm sweep NAME; one of them is NAME:MODEL:", found.families)
     _describe("studies of many seeds, for ntm sweep NAME:", found.studies)
-    for line in found.troubles:
+    for line in found.problems:
         typer.echo(line, err=True)
 
 

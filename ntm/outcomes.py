@@ -85,16 +85,3 @@ class Benchmark:
 
     about: dict[str, Any]
     rows: list[Row]
-
-
-@dataclass(frozen=True)
-class Kinds:
-    """What a config can name, and the shipped configs with their descriptions."""
-
-    tasks: list[str]
-    controllers: list[str]
-    memories: list[str]
-    configs: dict[str, str]
-    families: dict[str, str]
-    studies: dict[str, str]
-    troubles: list[str]  # a line for every plugin that cannot be used

@@ -84,13 +84,20 @@ def test_list_shows_tasks_controllers_and_configs(ntm: Terminal) -> None:
     ]
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["train", "--help"]])
-def test_what_computes_nothing_imports_nothing_heavy(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["--help"], {"torch", "numba", "matplotlib"}),
+        (["train", "--help"], {"torch", "numba", "matplotlib"}),
+        (["list"], {"torch", "numba", "matplotlib"}),
+    ],
+)
+def test_what_computes_nothing_imports_nothing_heavy(arguments: list[str], heavy: set[str]) -> None:
     code = (
         f"import sys; sys.argv = ['ntm', *{arguments}]\n"
         "from ntm.cli import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "assert not {'torch', 'numba', 'matplotlib'} & set(sys.modules)"
+        f"assert not {heavy} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
@@ -305,7 +312,7 @@ def test_a_text_is_learned_scored_drawn_and_gone_on_with(ntm: Terminal) -> None:
     assert " bits above 0\n" in trained.err
     scored = ntm("evaluate", run, "--episodes", 5)
     assert "bits per character" in scored.out.splitlines()[0]
-    assert "right answers: " in scored.out
+    assert "accuracy: " in scored.out
     drawn = ntm("plot", run, "--explore", "--animate")
     assert drawn.code == 0
     assert f"{run}/plots/memory-length-25.png" in drawn.out.split()
@@ -498,7 +505,7 @@ def test_two_processes_cannot_train_in_one_run(ntm: Terminal) -> None:
     before = [(RUN / name).read_bytes() for name in ("config.yaml", "manifest.json")]
     with RunDir.open(RUN).lock():
         second = ntm("train", "small.yaml", "--resume", "--set", "train.sequences=60")
-    assert second.code == 2
+    assert second.code == 75  # EX_TEMPFAIL: it may succeed later
     assert [(RUN / name).read_bytes() for name in ("config.yaml", "manifest.json")] == before
     assert "another process is training here" in second.err
     assert ntm("train", "small.yaml", "--resume", "--set", "train.sequences=60").code == 0

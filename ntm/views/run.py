@@ -34,7 +34,7 @@ class Pictures:
     def title(self) -> str:
         """What is shown, with which memory, and of which run."""
         memory = self.config.model.memory
-        slots = f", {memory.slots} slots" if memory else ""
+        slots = f", {memory.slots} slots" if memory and memory.slots else ""
         return f"{self.caption}{slots} ({self.run.path})"
 
     def learning_curve(self) -> None:

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from ntm.analysis.bench import Row
 from ntm.outcomes import Run, Sweep
@@ -53,14 +54,13 @@ def title(run: str | os.PathLike[str], found: Evaluation) -> str:
     return f"{directory.path} ({status}), {weights}; {directory.config().task.unit}"
 
 
-def show(*tables: Table, width: int = 0) -> None:
+def show(*tables: RenderableType, width: int = 0) -> None:
     """Prints tables to standard output, at least ``width`` columns wide."""
-    console = Console()
     for table in tables:
-        Console(width=max(console.width, width)).print(table)
+        Console(width=max(Console().width, width)).print(table)
 
 
-def scores(found: Evaluation) -> Iterator[Table]:
+def scores(found: Evaluation) -> Iterator[RenderableType]:
     """The means by condition and over all episodes; where a task labels steps, also by label."""
     table = _table("condition", "episodes", *_COLUMNS)
     for name in found.condition_names():
@@ -69,6 +69,8 @@ def scores(found: Evaluation) -> Iterator[Table]:
         table.add_section()
     table.add_row("all", *_score({n: getattr(found, n) for n in ("episodes", *_COLUMNS)}))
     yield table
+    if found.accuracy is not None:
+        yield Text(f"accuracy: {found.accuracy:.2%}")
     if found.steps:
         table = _table(*found.steps[0])
         for step in found.steps:
