@@ -9,6 +9,7 @@ import torch
 from ntm import reproduction as reproduce
 from ntm.analysis.results import Result, find_runs, read_results
 from ntm.errors import NTMError, UsageError
+from ntm.memory.ntm import NTMConfig
 from ntm.reproduction import TABLES, Wanted, choose, draw, names, needs, table, train_missing
 from ntm.runs.jobs import Job
 from ntm.runs.start import start_run
@@ -164,6 +165,7 @@ def test_the_paper_says_what_it_says() -> None:
             layers = f"{controller.layers} x " if controller.layers > 1 else ""
             assert row.size == f"{layers}{controller.size}"
             assert float(row.lr) == config.train.optimizer.lr
+            assert memory is None or isinstance(memory, NTMConfig)
             heads = None if memory is None else (memory.read_heads, memory.write_heads)
             assert heads == (None if row.heads is None else (row.heads, row.heads))
 
