@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from pydantic import ConfigDict, Field
@@ -24,8 +24,6 @@ class Core(nn.Module, ABC):
 
     input_size: int
     output_size: int
-    #: What runs whole sequences in a model; ``ntm.kernels.dispatch.select`` says which can.
-    engine: Literal["reference", "fused"] = "reference"
 
     @abstractmethod
     def initial_state(self, batch: int) -> State:

@@ -160,7 +160,7 @@ def evaluate(
         model, config = load_model(directory, where, slots)
         tested = as_tested(config.task, given)
         given = settings_of_test(directory, tested, given)
-        summary = scoring.evaluate(model, tested, episodes, seed).summary()
+        summary = scoring.evaluate(model, tested, episodes, seed, engine=config.engine).summary()
     weights, memory = directory.load_best().state, config.model.memory
     found = Evaluation(
         task=given,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 from pydantic import ConfigDict, model_validator
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from controllers import AnyController, Core, State, build_controller
 from controllers.base import linear
-from ntm.kernels.dispatch import unroll
+from ntm.kernels.border import check_begin, check_inputs
+from ntm.kernels.dispatch import Engine, unroll
 from ntm.memory.base import MemoryConfig
 from ntm.registry import MEMORIES, Kinds
 from ntm.whole_input import Bidirectional, EncoderDecoder, WholeInput
@@ -52,26 +53,55 @@ class Model(nn.Module):
         self.readout = linear(core.output_size, output_size, generator)
 
     def forward(
-        self, inputs: Tensor, state: State | None = None, begin: Tensor | None = None
+        self,
+        inputs: Tensor,
+        state: State | None = None,
+        begin: Tensor | None = None,
+        *,
+        engine: Engine = "auto",
+        recompute_every: int | None = None,
+        weighting_grad: float | None = None,
     ) -> tuple[Tensor, State]:
         """Logits, and the last state; see :meth:`run`."""
-        outputs, state = self.run(inputs, state, begin)
+        outputs, state = self.run(
+            inputs,
+            state,
+            begin,
+            engine=engine,
+            recompute_every=recompute_every,
+            weighting_grad=weighting_grad,
+        )
         return self.readout(outputs), state
 
     def run(
-        self, inputs: Tensor, state: State | None = None, begin: Tensor | None = None
+        self,
+        inputs: Tensor,
+        state: State | None = None,
+        begin: Tensor | None = None,
+        *,
+        engine: Engine = "auto",
+        recompute_every: int | None = None,
+        weighting_grad: float | None = None,
     ) -> tuple[Tensor, State]:
         """What the readout sees, [T, B, C], and the last state. Without one, an episode begins.
 
-        begin [B]: the step at which each answer begins, for the forms that read the input first.
+        begin [B]: the step at which each answer begins, for models that read the input first.
+        The others are those of :func:`ntm.kernels.dispatch.unroll`, and so are the errors.
         """
+        options: dict[str, Any] = {
+            "engine": engine,
+            "recompute_every": recompute_every,
+            "weighting_grad": weighting_grad,
+        }
+        if not isinstance(self.core, WholeInput):
+            return unroll(self.core, inputs, state, **options)
+        if begin is None:
+            raise ValueError("begin: this model reads the whole input before it answers")
+        check_inputs(self.core, inputs)
+        check_begin(inputs, begin)
         if state is None:
             state = self.core.initial_state(inputs.shape[1])
-        if isinstance(self.core, WholeInput):
-            if begin is None:
-                raise ValueError("begin: this model reads the whole input before it answers")
-            return self.core.unroll(inputs, state, begin)
-        return unroll(self.core, inputs, state)
+        return self.core.unroll(inputs, state, begin, **options)
 
 
 def build_model(

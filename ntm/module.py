@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
 
-from controllers import ControllerConfig, State, build_controller, configure
-from ntm.kernels.dispatch import select
+from controllers import ControllerConfig, build_controller, configure
 from ntm.memory.ntm import NTMCell, NTMConfig
 from ntm.model import Model
 
@@ -16,15 +14,15 @@ from ntm.model import Model
 class NTM(Model):
     """A Neural Turing Machine with a linear readout and the habits of torch.nn.LSTM.
 
-        machine = NTM(10, 8, controller="lstm", slots=128, width=20)
-        output, state = machine(x)         # x [T, B, 10] -> output [T, B, 8]; a new episode
-        output, state = machine(x, state)  # and on from there
+        model = NTM(10, 8, controller="lstm", slots=128, width=20)
+        output, state = model(x)         # x [T, B, 10] -> output [T, B, 8]; a new episode
+        output, state = model(x, state)  # and on from there
 
     Time comes first. Without a state, an episode begins; the state that comes back holds the
     memory [B, N, W], the weights of all heads [B, H, N], the reads and the controller's state,
     and can be given to the next call. Outputs are logits; those of the paper are their sigmoids.
     It runs on the fused kernels where they apply (float32 or float64 on the CPU), and elsewhere in
-    plain torch.
+    plain torch; ``model(x, engine="reference")`` asks for one of them.
 
     controller: the kind of a controller, such as lstm (``controllers.CONTROLLERS`` has all), of
         ``hidden_size`` units in each of its ``layers``; or its settings as a ControllerConfig.
@@ -64,10 +62,3 @@ class NTM(Model):
             generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         inner = build_controller(controller, input_size + memory.reads_size, generator)
         super().__init__(NTMCell(inner, memory, generator), output_size, generator)
-
-    def forward(
-        self, inputs: Tensor, state: State | None = None, begin: Tensor | None = None
-    ) -> tuple[Tensor, State]:
-        weight = self.readout.weight  # where it was moved to decides what can run it
-        self.core.engine, _ = select("auto", self.core, str(weight.device), weight.dtype)
-        return super().forward(inputs, state, begin)

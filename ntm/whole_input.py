@@ -1,19 +1,20 @@
 """Networks that read the whole input before they answer: baselines with an advantage.
 
 They are for tasks in which nothing is put in any more once the answer has begun
-(``Task.answers_last``), and they are told where it begins. A machine is not: it answers as it goes.
+(``Task.answers_last``), and they are told where it begins. An NTM is not: it answers as it goes.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from controllers.base import Core, State
+from ntm.kernels.border import check
 from ntm.kernels.dispatch import unroll
 
 
@@ -22,22 +23,20 @@ class WholeInput(nn.Module, ABC):
 
     input_size: int
     output_size: int
-    engine: Literal["reference", "fused"] = "reference"
 
     @abstractmethod
     def initial_state(self, batch: int) -> State:
         """The state before the first step, for ``batch`` sequences."""
 
     @abstractmethod
-    def unroll(self, xs: Tensor, state: State, begin: Tensor) -> tuple[Tensor, State]:
+    def unroll(
+        self, xs: Tensor, state: State, begin: Tensor, **options: Any
+    ) -> tuple[Tensor, State]:
         """A whole sequence: xs [T, B, I] -> outputs [T, B, output_size] and the last state.
 
         begin [B]: the step at which each answer begins. Up to there is the input.
+        options: how each of the two cores is run, as :func:`ntm.kernels.dispatch.unroll` takes it.
         """
-
-    def _run(self, core: Core, xs: Tensor, state: State) -> tuple[Tensor, State]:
-        core.engine = self.engine
-        return unroll(core, xs, state)
 
 
 class Bidirectional(WholeInput):
@@ -57,13 +56,15 @@ class Bidirectional(WholeInput):
     def initial_state(self, batch: int) -> State:
         return self.forwards.initial_state(batch), self.backwards.initial_state(batch)
 
-    def unroll(self, xs: Tensor, state: State, begin: Tensor) -> tuple[Tensor, State]:
+    def unroll(
+        self, xs: Tensor, state: State, begin: Tensor, **options: Any
+    ) -> tuple[Tensor, State]:
         t = torch.arange(len(xs), device=xs.device).unsqueeze(1)
-        turned = torch.where(t < begin, begin - 1 - t, t)  # [T, B]; its own inverse
+        reversed_ = torch.where(t < begin, begin - 1 - t, t)  # [T, B]; its own inverse
         one, other = state
-        ys, one = self._run(self.forwards, xs, one)
-        back, other = self._run(self.backwards, _pick(xs, turned), other)
-        return torch.cat([ys, _pick(back, turned)], dim=-1), (one, other)
+        ys, one = unroll(self.forwards, xs, one, **options)
+        zs, other = unroll(self.backwards, _pick(xs, reversed_), other, **options)
+        return torch.cat([ys, _pick(zs, reversed_)], dim=-1), (one, other)
 
 
 def _pick(xs: Tensor, steps: Tensor) -> Tensor:
@@ -86,21 +87,26 @@ class EncoderDecoder(WholeInput):
     def initial_state(self, batch: int) -> State:
         return self.encoder.initial_state(batch)
 
-    def unroll(self, xs: Tensor, state: State, begin: Tensor) -> tuple[Tensor, State]:
+    def unroll(
+        self, xs: Tensor, state: State, begin: Tensor, **options: Any
+    ) -> tuple[Tensor, State]:
+        state = check(self.encoder, xs, state)
         outputs, states, order = [], [], []
         for n in begin.unique().tolist():  # those that change over at the same step go together
             which = (begin == n).nonzero().flatten()
             part = xs[:, which]
             here = pytree.tree_map(lambda s, which=which: s[which], state)
-            read, here = self._run(self.encoder, part[:n], here) if n else (part[:0], here)
+            ys = xs.new_empty(0, len(which), self.output_size)
+            if n:
+                ys, here = unroll(self.encoder, part[:n], here, **options)
             own = self.decoder.initial_state(len(which))
             here = pytree.tree_map(torch.add, here, own)
             if n < len(xs):
-                said, here = self._run(self.decoder, part[n:], here)
-                read = torch.cat([read, said]) if n else said
-            outputs.append(read)
+                answer, here = unroll(self.decoder, part[n:], here, **options)
+                ys = torch.cat([ys, answer])
+            outputs.append(ys)
             states.append(here)
             order.append(which)
-        back = torch.cat(order).argsort()
-        together = pytree.tree_map(lambda *s: torch.cat(s)[back], *states)
-        return torch.cat(outputs, dim=1)[:, back], together
+        inverse = torch.cat(order).argsort()
+        together = pytree.tree_map(lambda *s: torch.cat(s)[inverse], *states)
+        return torch.cat(outputs, dim=1)[:, inverse], together

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from ntm.kernels import dispatch as engine
+from ntm.kernels import threads as engine
 
 torch.set_num_threads(1)  # the tensors here are small: threads would only wait for one another
 

@@ -25,6 +25,7 @@ from ntm.errors import (
     RunNotFoundError,
     UsageError,
 )
+from ntm.kernels.dispatch import select
 from ntm.memory.ntm import NTMState
 from ntm.runs.folder import RunDir
 
@@ -71,15 +72,15 @@ def test_it_has_the_habits_of_a_module() -> None:
 
 def test_it_runs_where_the_kernels_do_not() -> None:
     """In half precision, and back on the kernels in double."""
-    machine = ntm.NTM(3, 2, hidden_size=6, slots=7, width=4)
+    model = ntm.NTM(3, 2, hidden_size=6, slots=7, width=4)
     x = torch.randn(2, 1, 3)
-    single, _ = machine(x)
-    engines = [str(machine.core.engine)]
-    half, _ = machine.bfloat16()(x.bfloat16())
-    engines.append(machine.core.engine)
+    single, _ = model(x)
+    engines = [select(model.core).engine]
+    half, _ = model.bfloat16()(x.bfloat16())
+    engines.append(select(model.core).engine)
     assert half.dtype == torch.bfloat16
-    double, _ = machine.double()(x.double())
-    engines.append(machine.core.engine)
+    double, _ = model.double()(x.double())
+    engines.append(select(model.core).engine)
     assert engines == ["fused", "reference", "fused"]
     torch.testing.assert_close(double.float(), single, atol=0.02, rtol=0.05)
 

@@ -29,14 +29,13 @@ BEGIN = [3, 5, 3, 1, 8, 9, 0]  # of each sequence; the last but one has no answe
 B = len(BEGIN)
 
 
-def build(direction: Any, kind: str = "lstm", engine: Any = "reference", **settings: Any) -> Model:
+def build(direction: Any, kind: str = "lstm", **settings: Any) -> Model:
     config = ModelConfig(controller=configure(kind, size=6, **settings), direction=direction)
     model = build_model(config, INPUTS, OUT, torch.Generator().manual_seed(1)).double()
     g = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for p in model.parameters():
             p.uniform_(-1, 1, generator=g)
-    model.core.engine = engine
     return model
 
 
@@ -54,11 +53,11 @@ def loop(core: Any, xs: list[Tensor], state: Any) -> tuple[list[Tensor], Any]:
 
 @pytest.mark.parametrize("kind", ["lstm", "gru1", "nested_lstm"])
 @pytest.mark.parametrize("engine", ["reference", "fused"])
-def test_bidirectional(kind: str, engine: str) -> None:
-    model = build("bidirectional", kind, engine)
+def test_bidirectional(kind: str, engine: Any) -> None:
+    model = build("bidirectional", kind)
     core = model.core
     assert isinstance(core, Bidirectional)
-    logits, _ = model(inputs(), begin=torch.tensor(BEGIN))
+    logits, _ = model(inputs(), begin=torch.tensor(BEGIN), engine=engine)
     for b, n in enumerate(BEGIN):
         xs = list(inputs()[:, b])
         ahead, _ = loop(core.forwards, xs, core.forwards.initial_state(1))
@@ -70,12 +69,12 @@ def test_bidirectional(kind: str, engine: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru1", "nested_lstm", "feedforward"])
-@pytest.mark.parametrize("engine", ["reference", "fused"])
-def test_encoder_decoder(kind: str, engine: str) -> None:
-    model = build("encoder_decoder", kind, engine)
+@pytest.mark.parametrize("engine", ["reference", "auto"])
+def test_encoder_decoder(kind: str, engine: Any) -> None:
+    model = build("encoder_decoder", kind)
     core = model.core
     assert isinstance(core, EncoderDecoder)
-    logits, end = model(inputs(), begin=torch.tensor(BEGIN))
+    logits, end = model(inputs(), begin=torch.tensor(BEGIN), engine=engine)
     for b, n in enumerate(BEGIN):
         xs = list(inputs()[:, b])
         _, state = loop(core.encoder, xs[:n], core.encoder.initial_state(1))
@@ -94,7 +93,7 @@ def test_encoder_decoder(kind: str, engine: str) -> None:
 @pytest.mark.parametrize("direction", ["bidirectional", "encoder_decoder"])
 @pytest.mark.parametrize("kind", ["lstm", "peephole_lstm", "gru"])
 def test_every_parameter_gets_a_gradient(direction: str, kind: str) -> None:
-    model = build(direction, kind, "fused" if kind == "peephole_lstm" else "reference")
+    model = build(direction, kind)
     begin = torch.tensor(BEGIN)
     logits, _ = model(inputs(), begin=begin)
     answers = torch.arange(T)[:, None] >= begin

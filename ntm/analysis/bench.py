@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ntm.kernels.dispatch import threads, use_threads
-from ntm.runs.models import new_model
+from ntm.kernels.threads import threads, use_threads
+from ntm.runs.models import choose_engine, new_model
 from ntm.training.load import load_config
 from ntm.training.optim import flatten
 from ntm.training.schema import Config
-from ntm.training.step import build_optimizer, clip, differentiation, uses_fused
+from ntm.training.step import build_optimizer, clip, differentiation
 from ntm.training.streams import Stream, numpy_generator
 from ntm.training.task_settings import with_settings
 from tasks import Episode
@@ -91,7 +91,7 @@ def bench(device: torch.device, repeats: int = 5, grid: list[Case] | None = None
             "reference": _training(dataclasses.replace(config, engine="reference"), episode, device)
         }
         model = new_model(config, device)
-        if uses_fused(model):
+        if choose_engine(config, model).engine == "fused":
             sides["fused"] = _training(config, episode, device)
         sides["lstm"] = _lstm(config.model.controller.size, episode, device)
         seconds = _in_turn(sides, repeats, device)
@@ -111,9 +111,9 @@ def _training(config: Config, episode: Episode, device: torch.device) -> Callabl
     """A whole training step, except for drawing the episode, which is the same for all."""
     model = new_model(config, device)
     parameters = flatten(model)
-    optimizer = build_optimizer(config, parameters, uses_fused(model))
-
-    differentiate = differentiation(model, parameters, config.task.loss)
+    fused = choose_engine(config, model).engine == "fused"
+    optimizer = build_optimizer(config, parameters, fused)
+    differentiate = differentiation(model, parameters, config)
     gradient = parameters.grad
     assert gradient is not None
 

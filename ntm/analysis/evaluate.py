@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ntm.kernels.dispatch import Engine
 from ntm.model import Model
 from ntm.training.episodes import draw
 from ntm.training.limits import check_inputs
@@ -85,6 +86,7 @@ def evaluate(
     episodes: int,
     seed: int = 0,
     stream: Stream = Stream.EVALUATION,
+    engine: Engine = "auto",
 ) -> Scores:
     """Scores a model on episodes that depend on nothing but the task, their number and the seed."""
     task = task.held_out("validation" if stream == Stream.VALIDATION else "test")
@@ -103,7 +105,7 @@ def evaluate(
         for start in range(0, count, at_once):
             part = drawn.select(start, min(start + at_once, count))
             on_device = part.to(device)
-            logits, _ = model(on_device.inputs, begin=on_device.begin)
+            logits, _ = model(on_device.inputs, begin=on_device.begin, engine=engine)
             bits = loss.bits(logits, on_device).double().cpu()
             errors = loss.errors(logits, on_device).double().cpu()
             parts.append((part, bits, task.floor(part).double(), errors))

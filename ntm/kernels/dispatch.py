@@ -1,114 +1,270 @@
-"""Which engine runs a core: the readable reference, or the fused kernels, and why."""
+"""Which engine runs a core: the readable reference, or the fused kernels, and why.
+
+The one place that knows modules and kernels. The kernels run where, and only where, they compute
+what the modules would: so that is asked at every use, of the modules as they are then. Numba is
+imported when it is first needed.
+"""
 
 from __future__ import annotations
 
-import os
+import logging
+from collections.abc import Callable
+from functools import cache, partial
+from importlib import import_module
 from importlib.util import find_spec
-from typing import Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from controllers.base import Core, State
 from controllers.feedforward import FeedForward
-from controllers.stack import Stack
+from ntm.errors import UsageError
+from ntm.kernels import border, modules
 from ntm.memory.ntm import NTMCell
 
 Engine: TypeAlias = Literal["auto", "reference", "fused"]
 
+log = logging.getLogger("ntm")
 
-class EngineError(Exception):
+
+class EngineError(UsageError):
     """The engine that was asked for cannot run."""
 
 
-def use_threads(count: int | None = None) -> int:
-    """Gives the fused engine ``count`` threads, and torch one; says how many.
+class Choice(NamedTuple):
+    """An engine, and why it is this one, in one line."""
 
-    Without a count: OMP_NUM_THREADS where it is set, else every core that this process may use.
-    Torch's own threads only wait for one another on operations as small as a machine's: measured
-    on two cores, a training step at batch 1 takes twice as long with two of them as with one.
-    """
-    global _threads
-    wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    _threads = count or (int(wish) if wish.isdigit() and int(wish) else _cores())
-    torch.set_num_threads(1)
-    return _threads
+    engine: Literal["reference", "fused"]
+    reason: str
 
 
-def threads() -> int:
-    """Threads of the fused engine: as many as torch has, until ``use_threads`` says otherwise."""
-    return _threads or torch.get_num_threads()
-
-
-_threads: int | None = None
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
-
-
-def unroll(core: Core, xs: Tensor, state: State) -> tuple[Tensor, State]:
-    """``core.unroll``, on the core's engine."""
-    if core.engine == "fused" and not isinstance(core, NTMCell):
-        from ntm.kernels.numba import unroll_alone  # imports Numba
-
-        return unroll_alone(core, xs, state)
-    return core.unroll(xs, state)
-
-
-def select(
-    requested: Engine, core: nn.Module, device: str, dtype: torch.dtype
-) -> tuple[Literal["reference", "fused"], str]:
-    """The engine to run this core, or these cores of a form, with, and the reason in one line.
+def select(core: nn.Module, engine: Engine = "auto") -> Choice:
+    """The engine that runs this core, or these cores of a model with several, as they are now.
 
     ``auto`` takes the fused one wherever it can run. An explicit ``fused`` that cannot run
     raises :class:`EngineError`, with the same reason.
     """
-    if requested == "reference":
-        return "reference", "asked for"
-    obstacle = _obstacle(core, device, dtype)
+    if engine == "reference":
+        return Choice("reference", "asked for")
+    obstacle = _needless(core) or _obstacle(core)
     if obstacle is None:
-        return "fused", "asked for" if requested == "fused" else "it applies, and is the fastest"
-    if requested == "fused":
+        reason = "asked for" if engine == "fused" else "it applies, and is the fastest"
+        return Choice("fused", reason)
+    if engine == "fused":
         raise EngineError(f"the fused engine cannot run: {obstacle}")
-    return "reference", f"no fused engine: {obstacle}"
+    return Choice("reference", f"no fused engine: {obstacle}")
 
 
-def _obstacle(core: nn.Module, device: str, dtype: torch.dtype) -> str | None:
-    """Why the fused engine cannot run this core; None if it can. The cheap questions first."""
-    layers = _layers(core)
-    if not isinstance(core, NTMCell) and all(type(layer) is FeedForward for layer in layers):
-        return "without a memory no step waits for another, and one product does them all"
-    if torch.device(device).type != "cpu":
-        return f"it runs on the CPU, not on {device}"
-    if dtype not in (torch.float32, torch.float64):
-        return f"it computes in float32 and float64, not in {str(dtype).removeprefix('torch.')}"
-    if find_spec("numba") is None:
-        return "Numba is not installed"
+def unroll(
+    core: Core,
+    xs: Tensor,
+    state: State | None = None,
+    *,
+    engine: Engine = "auto",
+    recompute_every: int | None = None,
+    weighting_grad: float | None = None,
+) -> tuple[Tensor, State]:
+    """A whole sequence: xs [T, B, I] -> outputs [T, B, output_size] and the last state.
+
+    state: the one to go on from, its tuples plain ones or not; None begins an episode.
+    engine: see :func:`select`. Where ``auto`` finds an obstacle it says so once, as a warning.
+    recompute_every: keep the state every so many steps for the backward pass, and compute what
+        lies between again: the same gradients, in less memory.
+    weighting_grad: clip the derivatives by an NTM's weightings w_t to this, at every step.
+
+    Raises ValueError and TypeError for sizes, types and devices that do not fit the core,
+    :class:`EngineError` for ``engine="fused"`` where the kernels cannot run.
+    """
+    border.check_options(core, recompute_every, weighting_grad)
+    around = modules.circumstance()
+    if not modules.is_tracing():  # to compare sizes would be recorded
+        state = border.check(core, xs, state)
+    elif state is None:
+        state = core.initial_state(xs.shape[1])
+    if engine != "reference" and xs.shape[0] and xs.shape[1]:
+        needless = _needless(core)
+        obstacle = needless or around or _obstacle(core) or _of_tensors(xs, state)
+        if obstacle is None:
+            from ntm.kernels import numba
+
+            return numba.unroll(
+                core, xs, state, recompute_every=recompute_every, weighting_grad=weighting_grad
+            )
+        if engine == "fused":
+            raise EngineError(f"the fused engine cannot run: {obstacle}")
+        if needless is None and not torch.compiler.is_compiling():
+            _say_once(obstacle)
+    return _reference(core, xs, state, around is not None, recompute_every, weighting_grad)
+
+
+class Learn:
+    """A compiled training step of one model for the loss on bits, behind the border."""
+
+    def __init__(self, core: Core, readout: nn.Linear, learner: Callable[..., Any]) -> None:
+        self._core, self._readout, self._learner = core, readout, learner
+
+    def __call__(
+        self, inputs: Tensor, targets: Tensor, mask: Tensor, slots: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Adds the gradients of the mean cost of a sequence to every ``.grad``.
+
+        inputs [T, B, I], targets [T, B, O] of 0 and 1, mask [T, B]; slots: of the memory, where
+        it is to have another number of them. Returns nats [B] and bit errors [B]. Raises as
+        :func:`unroll`.
+        """
+        border.check_inputs(self._core, inputs)
+        outputs = self._readout.weight.shape[0]
+        border.check_targets(inputs, targets, mask, outputs, inputs.dtype)
+        if 0 in inputs.shape[:2]:
+            raise ValueError(f"inputs is {list(inputs.shape)}: there is nothing to learn from")
+        found: tuple[Tensor, Tensor] = self._learner(inputs, targets, mask, slots=slots)
+        return found
+
+
+def learner(
+    model: nn.Module,
+    *,
+    engine: Engine = "auto",
+    recompute_every: int | None = None,
+    weighting_grad: float | None = None,
+) -> Learn | None:
+    """The compiled training step of a ``model.core`` with a linear ``model.readout``.
+
+    None where autograd has to do it: on the reference, or where somebody listens to it. It goes
+    by where parameters and their ``.grad`` lie now, so they may not be moved.
+    """
+    core, readout = model.core, model.readout
+    border.check_options(core, recompute_every, weighting_grad)  # type: ignore[arg-type]
+    if not isinstance(core, Core) or select(core, engine).engine != "fused":
+        return None
+    if modules.circumstance() is not None or not _is_plain(model, core, readout):  # type: ignore[arg-type]
+        return None
+    from ntm.kernels.numba import Learner
+
+    options = {"recompute_every": recompute_every, "weighting_grad": weighting_grad}
+    return Learn(core, readout, Learner(core, readout, **options))  # type: ignore[arg-type]
+
+
+def _is_plain(model: nn.Module, core: Core, readout: nn.Module) -> bool:
+    """Whether a training step of the model is one of its core and a linear readout, no more."""
     try:
-        from ntm.kernels.numba import KINDS
-    except Exception as error:  # whatever keeps Numba from working here is the reason
-        return f"Numba does not work here: {str(error).strip().splitlines()[0] or repr(error)}"
-    for layer in layers:
-        if type(layer) not in KINDS:
-            return f"{type(layer).__name__} has no fused step"
-    return None
+        modules.check_untouched(model)
+    except modules.ChangedError:
+        return False
+    if type(readout) is not nn.Linear or readout.in_features != core.output_size:
+        return False
+    first = next(modules.tensors_of(core))
+    return readout.bias is not None and all(
+        p.grad is not None
+        and p.requires_grad
+        and p.dtype is first.dtype
+        and p.is_cpu
+        and not p._backward_hooks
+        and not p._post_accumulate_grad_hooks
+        for p in model.parameters()
+    )
 
 
 def has_torch_kernels(core: nn.Module) -> bool:
     """Whether torch runs whole sequences of the core by itself, on any device."""
-    own = [type(layer).unroll is not Core.unroll for layer in _layers(core)]
+    own = [type(layer).unroll is not Core.unroll for layer in modules.layers_of(core)]
     return all(own) and not isinstance(core, NTMCell)
 
 
-def _layers(core: nn.Module) -> list[Core]:
-    """The layers of a core's controller, or of all the cores of a form."""
+# The reference
+
+
+def _reference(
+    core: Core,
+    xs: Tensor,
+    state: State,
+    step_by_step: bool,
+    recompute_every: int | None,
+    weighting_grad: float | None,
+) -> tuple[Tensor, State]:
+    run: Callable[..., tuple[Tensor, State]] = core.unroll
+    if weighting_grad is not None:
+        run = partial(run, weighting_grad=weighting_grad)
+    elif step_by_step or not modules.unrolls_as_it_steps(core):
+        run = partial(Core.unroll, core)
+    if recompute_every is None or not torch.is_grad_enabled() or len(xs) == 0:
+        return run(xs, state)
+    outputs = []
+    for span in xs.split(recompute_every):
+        ys, state = checkpoint(run, span, state, use_reentrant=False)
+        outputs.append(ys)
+    return torch.cat(outputs), state
+
+
+# What keeps the kernels from running
+
+
+def _needless(core: nn.Module) -> str | None:
+    """Why there is nothing to gain from them."""
     if isinstance(core, NTMCell):
-        return _layers(core.controller)
-    if isinstance(core, Core) and not isinstance(core, Stack):
-        return [core]
-    parts = core.layers if isinstance(core, Stack) else core
-    return [layer for part in parts.children() for layer in _layers(part)]
+        return None
+    if all(type(layer) is FeedForward for layer in modules.layers_of(core)):
+        return "without a memory no step waits for another, and one product does them all"
+    return None
+
+
+def _obstacle(core: nn.Module) -> str | None:
+    """Why they would not compute what this core, or these cores, would; None if they would."""
+    dtype, strided = None, torch.strided
+    for tensor in modules.tensors_of(core):
+        if not tensor.is_cpu:
+            return f"it runs on the CPU, not on {tensor.device}"
+        if dtype is None:
+            dtype = tensor.dtype
+            if dtype not in (torch.float32, torch.float64):
+                name = str(dtype).removeprefix("torch.")
+                return f"it computes in float32 and float64, not in {name}"
+        elif tensor.dtype is not dtype:
+            return "its parameters are of several types"
+        if type(tensor) not in _PLAIN or tensor.layout is not strided:
+            return f"one of its parameters is a {type(tensor).__name__} of layout {tensor.layout}"
+    try:
+        modules.check_untouched(core)
+        for one in [core] if isinstance(core, Core) else core.children():
+            modules.check_fits(one)  # type: ignore[arg-type]
+    except modules.ChangedError as change:
+        return str(change)
+    return "Numba is not installed" if find_spec("numba") is None else _numba()
+
+
+_PLAIN = (Tensor, nn.Parameter)
+
+
+def _of_tensors(*tensors: Any) -> str | None:
+    """Why they cannot take these inputs and this state."""
+    for tensor in tensors:
+        if type(tensor) is Tensor:
+            if tensor.layout is not torch.strided:
+                return f"it takes no tensors of layout {tensor.layout}"
+        elif isinstance(tensor, tuple):
+            if (obstacle := _of_tensors(*tensor)) is not None:
+                return obstacle
+        elif type(tensor) is not nn.Parameter:
+            return f"a {type(tensor).__name__} may compute in ways of its own"
+    return None
+
+
+@cache
+def _numba() -> str | None:
+    """Why Numba does not work here."""
+    try:
+        import_module("ntm.kernels.numba")
+    except Exception as error:  # whatever keeps Numba from working here is the reason
+        return f"Numba does not work here: {str(error).strip().splitlines()[0] or repr(error)}"
+    return None
+
+
+_said: set[str] = set()
+
+
+def _say_once(obstacle: str) -> None:
+    if obstacle not in _said:
+        _said.add(obstacle)
+        log.warning("no fused engine, the reference runs: %s", obstacle)

@@ -174,10 +174,6 @@ class NTMCell(Core):
         if memory.initial == "learned":
             first = torch.empty(self.slots, W).uniform_(-0.5, 0.5, generator=generator)
             self.M0 = nn.Parameter(first)
-        #: Steps between the states that training keeps; None keeps them all (fused engine).
-        self.segment: int | None = None
-        #: What derivatives by the weights w_t are clipped to, at every step of the way back.
-        self.limit: float | None = None
 
     def initial_state(self, batch: int, slots: int | None = None) -> NTMState:
         """M_0, w_0, r_0 and the controller's; for once with another number of ``slots`` N."""
@@ -204,11 +200,16 @@ class NTMCell(Core):
         weights[..., 0] = 1
         return weights.expand(batch, self.heads, -1)
 
-    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        return self.step(x, state)[:2]
+    def forward(
+        self, x: Tensor, state: State, weighting_grad: float | None = None
+    ) -> tuple[Tensor, State]:
+        return self.step(x, state, weighting_grad)[:2]
 
-    def step(self, x: Tensor, state: NTMState) -> Step:
-        """One step with every intermediate; ``forward`` is its first two fields."""
+    def step(self, x: Tensor, state: NTMState, weighting_grad: float | None = None) -> Step:
+        """One step with every intermediate; ``forward`` is its first two fields.
+
+        weighting_grad: what the derivatives by the weightings w_t are clipped to on their way back.
+        """
         h, controller = self.controller(
             torch.cat([x, state.reads.flatten(1)], dim=-1), state.controller
         )
@@ -218,9 +219,8 @@ class NTMCell(Core):
         gated = addressing.interpolate(content, state.weights, gate)
         weights = addressing.sharpen(addressing.shift(gated, s), gamma)
 
-        if self.limit is not None and weights.requires_grad:
-            limit = self.limit
-            weights.register_hook(lambda gradient: gradient.clamp(-limit, limit))
+        if weighting_grad is not None and weights.requires_grad:
+            weights.register_hook(lambda d: d.clamp(-weighting_grad, weighting_grad))
 
         memory = write(state.memory, weights[:, self.writer :], erase, add)
         seen = state.memory if self.reads_before else memory
@@ -230,12 +230,17 @@ class NTMCell(Core):
         new_state = NTMState(memory, weights, reads, controller)
         return Step(output, new_state, key, beta, gate, s, gamma, erase, add)
 
-    def unroll(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
-        if self.engine == "fused":
-            from ntm.kernels.numba import unroll  # imports Numba
-
-            return unroll(self, xs, state, self.segment)
-        return super().unroll(xs, state)
+    def unroll(
+        self, xs: Tensor, state: State, weighting_grad: float | None = None
+    ) -> tuple[Tensor, State]:
+        """As of every core; weighting_grad: see :meth:`step`."""
+        if weighting_grad is None:
+            return super().unroll(xs, state)
+        outputs = []
+        for x in xs:
+            y, state = self(x, state, weighting_grad)
+            outputs.append(y)
+        return torch.stack(outputs), state
 
     def emit(self, h: Tensor) -> tuple[Tensor, ...]:
         """The controller's output [B, C] -> (k, beta, g, s, gamma, e, a) of every head.
@@ -244,7 +249,8 @@ class NTMCell(Core):
         Keys and adds pass through tanh, which keeps the memory bounded by the number of steps.
         """
         H, Q, W, S = self.heads, self.write_heads, self.width, self.shifts
-        k, a, e, g, beta, gamma, s = self.interface(h).split(self.interface_sizes, dim=-1)
+        emitted = self.interface(h).to(self.r0.dtype)  # autocast computes products in half of it
+        k, a, e, g, beta, gamma, s = emitted.split(self.interface_sizes, dim=-1)
         return (
             torch.tanh(k).unflatten(-1, (H, W)),
             F.softplus(beta),

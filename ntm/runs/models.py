@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from ntm.errors import NTMError, UsageError
-from ntm.kernels.dispatch import EngineError, has_torch_kernels, select
-from ntm.memory.ntm import NTMCell
+from ntm.kernels.dispatch import Choice, EngineError, has_torch_kernels, select
 from ntm.model import Model, build_model
 from ntm.runs.folder import Checkpoint, RunDir
 from ntm.training import limits
@@ -19,22 +17,16 @@ from ntm.training.streams import Stream, torch_generator
 
 
 def new_model(config: Config, device: torch.device | str = "cpu") -> Model:
-    """The model of a config before training, on its engine: the same numbers on every device."""
+    """The model of a config before training: the same numbers on every device."""
     generator = torch_generator(config.seed, Stream.INITIALISATION)
     task = config.task
-    model = build_model(config.model, task.input_size, task.output_size, generator).to(device)
-    model.core.engine, _ = choose_engine(config, model)
-    if isinstance(model.core, NTMCell):
-        model.core.segment = config.train.recompute_every
-        model.core.limit = config.train.clip.weighting_grad if config.train.clip else None
-    return model
+    return build_model(config.model, task.input_size, task.output_size, generator).to(device)
 
 
-def choose_engine(config: Config, model: Model) -> tuple[Literal["reference", "fused"], str]:
+def choose_engine(config: Config, model: Model) -> Choice:
     """The engine that runs this model under this config, and why it is this one."""
-    weight = model.readout.weight
     try:
-        return select(config.engine, model.core, str(weight.device), weight.dtype)
+        return select(model.core, config.engine)
     except EngineError as error:
         raise UsageError(f"engine: {error}") from None
 
@@ -88,7 +80,7 @@ def load_weights(model: Model, checkpoint: Checkpoint, where: Path) -> None:
 def find_device(name: str, config: Config) -> torch.device:
     """The device that ``--device`` means.
 
-    ``auto`` is the GPU where there is one, but for a machine, or a unit that torch has no kernel
+    ``auto`` is the GPU where there is one, but for an NTM, or a unit that torch has no kernel
     for, on the fused engine: a step of it is many small operations, which take a GPU longer to
     launch than the CPU to do.
     """
@@ -98,7 +90,8 @@ def find_device(name: str, config: Config) -> torch.device:
     if name == "cuda" and not available:
         raise UsageError("--device cuda: torch sees no CUDA GPU here; --device cpu runs anywhere")
     if name == "auto" and available:
-        core = new_model(config).core
-        on_cpu = core.engine == "fused" and not has_torch_kernels(core)
+        model = new_model(config)
+        fused = choose_engine(config, model).engine == "fused"
+        on_cpu = fused and not has_torch_kernels(model.core)
         return torch.device("cpu" if on_cpu else "cuda")
     return torch.device("cpu" if name == "auto" else name)

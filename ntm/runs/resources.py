@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from ntm.errors import out_of_memory
-from ntm.kernels.dispatch import use_threads
+from ntm.kernels.threads import use_threads
 from ntm.training import limits
 
 

@@ -15,7 +15,7 @@ from ntm.analysis.evaluate import evaluate
 from ntm.errors import NotFiniteError
 from ntm.model import Model
 from ntm.runs.folder import RunDir
-from ntm.runs.models import load_weights
+from ntm.runs.models import choose_engine, load_weights
 from ntm.runs.status import Status
 from ntm.training.curriculum import stages, task_at
 from ntm.training.episodes import draw
@@ -33,13 +33,7 @@ from ntm.training.schedule import (
     verdict,
 )
 from ntm.training.schema import Config
-from ntm.training.step import (
-    build_optimizer,
-    clip,
-    differentiation,
-    observation,
-    uses_fused,
-)
+from ntm.training.step import build_optimizer, clip, differentiation, observation
 from ntm.training.streams import Stream, numpy_generator
 from tasks import Episode
 from tasks.losses import Bits
@@ -78,10 +72,11 @@ def train(
     parameters = flatten(model)
     gradient = parameters.grad
     assert gradient is not None
-    optimizer = build_optimizer(config, parameters, uses_fused(model))
-    differentiate = differentiation(model, parameters, task.loss)
+    fused = choose_engine(config, model).engine == "fused"
+    optimizer = build_optimizer(config, parameters, fused)
+    differentiate = differentiation(model, parameters, config)
     if isinstance(optimizer, Ridge) and isinstance(task.loss, Bits):
-        differentiate = observation(model, optimizer, task.loss)
+        differentiate = observation(model, optimizer, task.loss, config.engine)
     rng = numpy_generator(config.seed, Stream.TRAINING)
     progress = Progress()
     if resume and run.has_started():
@@ -211,7 +206,12 @@ def _validate(
     """Scores the model on the fixed validation episodes, and keeps it if it is the best so far."""
     # Seed 0 whatever the run's: all runs are validated, and stopped, on the same episodes.
     scores = evaluate(
-        model, config.validation_task, config.validation.episodes, 0, Stream.VALIDATION
+        model,
+        config.validation_task,
+        config.validation.episodes,
+        0,
+        Stream.VALIDATION,
+        config.engine,
     ).summary()
     if not math.isfinite(scores["bits"]):
         task = config.validation_task

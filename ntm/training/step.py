@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from controllers.base import Core
+from ntm.kernels.border import check_targets
+from ntm.kernels.dispatch import Engine, learner
+from ntm.memory.ntm import NTMCell
 from ntm.model import Model
 from ntm.training.optim import GravesRMSprop, Ridge
 from ntm.training.schema import AdamConfig, ClipConfig, Config, RidgeConfig, RMSpropConfig
 from tasks import Episode
-from tasks.losses import BITS, Bits, Loss
-
-if TYPE_CHECKING:
-    from ntm.memory.ntm import NTMCell
+from tasks.losses import BITS, Bits
 
 
 def build_optimizer(config: Config, parameters: nn.Parameter, fused: bool = False) -> Optimizer:
@@ -38,39 +37,47 @@ def build_optimizer(config: Config, parameters: nn.Parameter, fused: bool = Fals
     return GravesRMSprop([parameters], o.lr, o.momentum, o.decay, o.eps, fused)
 
 
+def unrolling(config: Config) -> dict[str, Any]:
+    """How training runs the core: the options of :func:`ntm.kernels.dispatch.unroll`."""
+    clip = config.train.clip
+    return {
+        "engine": config.engine,
+        "recompute_every": config.train.recompute_every,
+        "weighting_grad": clip.weighting_grad if clip else None,
+    }
+
+
 class Cost(NamedTuple):
     """What a batch of sequences cost."""
 
     nats: Tensor  # [B]
-    errors: Tensor  # [B] wrong bits, or wrong answers
+    errors: Tensor  # [B] bit errors, or wrong answers
 
 
 #: Takes episodes, and the slots of the memory if it is to have others, and gives their cost.
 Differentiate = Callable[[Episode, int | None], Cost]
 
 
-def differentiation(model: Model, parameters: nn.Parameter, loss: Loss) -> Differentiate:
+def differentiation(model: Model, parameters: nn.Parameter, config: Config) -> Differentiate:
     """What puts the gradients of the mean cost of a sequence, in nats, into ``parameters.grad``.
 
     ``parameters`` is the flattened model.
     """
     gradient = parameters.grad
     assert gradient is not None
-    learner = None
-    # A core with the loss on bits is compiled in; what reads the whole input first is no core.
-    if uses_fused(model) and isinstance(model.core, Core) and loss is BITS:
-        from ntm.kernels.numba import Learner  # imports Numba
-
-        learner = Learner(model)
+    options, loss = unrolling(config), config.task.loss
+    learn = learner(model, **options) if loss is BITS else None
 
     def differentiate(episode: Episode, slots: int | None) -> Cost:
+        inputs, targets, mask = episode.inputs, episode.targets, episode.mask
         gradient.zero_()
-        if learner is not None:
-            return Cost(*learner(episode.inputs, episode.targets, episode.mask, slots=slots))
+        if learn is not None:
+            return Cost(*learn(inputs, targets, mask, slots))
         state = None
         if slots is not None:  # so there is a memory
-            state = cast("NTMCell", model.core).initial_state(episode.inputs.shape[1], slots)
-        logits, _ = model(episode.inputs, state, begin=episode.begin)
+            state = cast("NTMCell", model.core).initial_state(inputs.shape[1], slots)
+        logits, _ = model(inputs, state, begin=episode.begin, **options)
+        check_targets(inputs, targets, mask, loss.target_size(logits.shape[-1]))
         nats = loss.nats(logits, episode)
         nats.mean().backward()
         return Cost(nats.detach(), loss.errors(logits.detach(), episode))
@@ -78,12 +85,12 @@ def differentiation(model: Model, parameters: nn.Parameter, loss: Loss) -> Diffe
     return differentiate
 
 
-def observation(model: Model, optimizer: Ridge, loss: Bits) -> Differentiate:
+def observation(model: Model, optimizer: Ridge, loss: Bits, engine: Engine) -> Differentiate:
     """What shows episodes to an optimiser that needs no gradients, and gives their cost."""
 
     @torch.no_grad()
     def observe(episode: Episode, slots: int | None) -> Cost:
-        h, _ = model.run(episode.inputs, begin=episode.begin)
+        h, _ = model.run(episode.inputs, begin=episode.begin, engine=engine)
         logits = model.readout(h)
         optimizer.see(h, loss.goals(episode), episode.mask)
         return Cost(loss.nats(logits, episode), loss.errors(logits, episode))
@@ -99,9 +106,5 @@ def clip(parameters: nn.Parameter, config: ClipConfig | None, norm: Tensor) -> N
     if config.value is not None:
         parameters.grad.clamp_(-config.value, config.value)
     if config.norm is not None:
-        torch.nn.utils.clip_grads_with_norm_(parameters, config.norm, norm)
-
-
-def uses_fused(model: Model) -> bool:
-    """Whether the model runs on the fused engine."""
-    return model.core.engine == "fused"
+        # As torch.nn.utils.clip_grad_norm_ does it, for a norm that is known already.
+        parameters.grad.mul_((config.norm / (norm + 1e-6)).clamp(max=1.0))

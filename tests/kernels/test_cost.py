@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from controllers import build_controller
-from ntm.kernels import dispatch as engine
+from controllers import Core, build_controller
+from ntm.kernels import threads as module
 from ntm.memory.ntm import NTMCell
 from ntm.model import Model
 
@@ -44,7 +44,7 @@ def alone(case: Case, outputs: int) -> tuple[Model, Tensor, Tensor, Tensor]:
 def by_autograd(
     model: Model, xs: Tensor, ys: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    logits, _ = model(xs)
+    logits, _ = model(xs, engine="reference")
     cost = F.binary_cross_entropy_with_logits(logits, ys, reduction="none").sum(-1) * mask
     gradients = torch.autograd.grad(cost.sum() / xs.shape[1], list(model.parameters()))
     wrong = torch.zeros(xs.shape[1])
@@ -53,12 +53,17 @@ def by_autograd(
     return cost.sum(0).detach(), wrong, list(gradients)
 
 
+def learner_of(model: Model, **options: Any) -> Learner:
+    assert isinstance(model.core, Core)
+    return Learner(model.core, model.readout, **options)
+
+
 @pytest.fixture(params=[1, 3])
 def threads(request: Any) -> Any:
-    before = engine._threads
-    engine._threads = request.param
+    before = module._threads
+    module._threads = request.param
     yield request.param
-    engine._threads = before
+    module._threads = before
 
 
 @pytest.mark.parametrize("segment", [None, 2])
@@ -74,8 +79,7 @@ def threads(request: Any) -> Any:
 )
 def test_cost_errors_and_every_gradient(case: Case, segment: int | None, threads: int) -> None:
     model, *episode = made(case, outputs=8)
-    model.core.segment = segment  # type: ignore[assignment]
-    check(model, *episode)
+    check(model, *episode, recompute_every=segment)
 
 
 @pytest.mark.parametrize(("kind", "own"), VARIANTS)
@@ -88,9 +92,9 @@ def test_without_a_memory(
     check(*alone(Case(kind, layers, skip, T, B, settings=own), outputs=8))
 
 
-def check(model: Model, *episode: Tensor) -> None:
+def check(model: Model, *episode: Tensor, recompute_every: int | None = None) -> None:
     """The fused cost, errors and gradients are autograd's, and gradients add up."""
-    learner = Learner(model)
+    learner = learner_of(model, recompute_every=recompute_every)
     learner(*episode)
     with torch.no_grad():
         for p in model.parameters():  # a learner sees that they have changed
@@ -111,7 +115,7 @@ def check(model: Model, *episode: Tensor) -> None:
 def test_with_another_number_of_slots_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "FIRSTS", 2)  # so that some have to be made again
     model, *episode = made(Case(T=6, B=19, R=2, N=12), outputs=4)
-    cell, learner = cast("NTMCell", model.core), Learner(model)
+    cell, learner = cast("NTMCell", model.core), learner_of(model)
     for given, slots in ((5, 5), (31, 31), (None, 12), (12, 12), (5, 5)):
         cell.slots = slots
         nats, wrong, gradients = by_autograd(model, *episode)
@@ -133,7 +137,7 @@ def test_in_float32_to_within_rounding() -> None:
     model.float()
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
-    Learner(model)(*single)
+    learner_of(model)(*single)
     for p, gradient in zip(model.parameters(), gradients, strict=True):
         assert p.grad is not None
         worst = (p.grad - gradient).abs().max() / gradient.abs().max()
@@ -147,7 +151,7 @@ def test_sure_answers_cost_what_they_should(logit: float, sign: int) -> None:
     with torch.no_grad():
         model.readout.weight.zero_()
         model.readout.bias.fill_(sign * logit)
-    nats, _ = Learner(model)(xs, ys, torch.ones_like(mask))
+    nats, _ = learner_of(model)(xs, ys, torch.ones_like(mask))
     exact = torch.full(ys.shape, sign * logit, dtype=torch.float64)
     truth = F.binary_cross_entropy_with_logits(exact, ys.double(), reduction="none").sum((0, 2))
     torch.testing.assert_close(nats.double(), truth, rtol=3e-7, atol=0)
@@ -158,6 +162,6 @@ def test_what_is_no_number_shows_in_the_cost() -> None:
         model, xs, ys, mask = made(Case(dtype=torch.float32), outputs=5)
         with torch.no_grad():
             dict(model.named_parameters())[name].fill_(torch.nan)
-        nats, wrong = Learner(model)(xs, ys, torch.ones_like(mask))
+        nats, wrong = learner_of(model)(xs, ys, torch.ones_like(mask))
         assert nats.isnan().all()
         assert (wrong == ys[:, 0].numel()).all()

@@ -18,13 +18,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from controllers import CONTROLLERS, ControllerConfig, Core, build_controller, configure
-from ntm.kernels import dispatch as engine
 from ntm.memory.ntm import NTMCell, NTMConfig, NTMState
 
 numba = pytest.importorskip("numba")
 
 from ntm.kernels import numba as fused  # noqa: E402
-from ntm.kernels.numba import jit, math, unroll_alone, workspace  # noqa: E402
+from ntm.kernels.numba import jit, math, workspace  # noqa: E402
 
 
 class Case(NamedTuple):
@@ -181,18 +180,18 @@ def test_without_a_memory(
         for t in leaves(core.initial_state(B))
     ]
     reference = measure(Core.unroll, core, xs, start)
-    mine = measure(unroll_alone, core, xs, start)
+    mine = measure(fused.unroll, core, xs, start)
     assert distance(reference, mine) < 1e-9
     with torch.no_grad():
-        outputs, end = unroll_alone(core, xs, like(core.initial_state(1), iter(start)))
+        outputs, end = fused.unroll(core, xs, like(core.initial_state(1), iter(start)))
     assert all(map(torch.equal, mine.values, [outputs, *leaves(end)]))
-    assert same_bits(mine, measure(unroll_alone, core, xs, start))
+    assert same_bits(mine, measure(fused.unroll, core, xs, start))
 
 
 def test_without_a_memory_gradients_can_be_asked_for_twice() -> None:
     core = build_controller(configure("peephole_lstm", size=7), 4, torch.Generator().manual_seed(1))
     xs = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(2))
-    outputs, _ = unroll_alone(core, xs, core.initial_state(3))
+    outputs, _ = fused.unroll(core, xs, core.initial_state(3))
     parameters = list(core.parameters())
     first = torch.autograd.grad(outputs.square().sum(), parameters, retain_graph=True)
     again = torch.autograd.grad(outputs.square().sum(), parameters)
@@ -201,7 +200,7 @@ def test_without_a_memory_gradients_can_be_asked_for_twice() -> None:
 
 def test_without_a_memory_and_without_a_sequence() -> None:
     core = build_controller(configure("leaky", size=7), 4, torch.Generator())
-    outputs, _ = unroll_alone(core, torch.zeros(5, 0, 4), core.initial_state(0))
+    outputs, _ = fused.unroll(core, torch.zeros(5, 0, 4), core.initial_state(0))
     assert outputs.shape == (5, 0, 7)
 
 
@@ -405,7 +404,7 @@ def test_layouts_that_are_too_short_or_too_many_are_replaced(monkeypatch: Any) -
 def test_segments_give_the_same_gradients(kind: str, segment: int) -> None:
     made = make(Case(kind, 2, T=10, R=2, Q=2))
     whole = measure(fused.unroll, *made)
-    parts = measure(functools.partial(fused.unroll, segment=segment), *made)
+    parts = measure(functools.partial(fused.unroll, recompute_every=segment), *made)
     assert all(map(torch.equal, whole.values, parts.values))
     assert distance(whole, parts) < 1e-13
 
@@ -414,17 +413,13 @@ def test_segments_give_the_same_gradients(kind: str, segment: int) -> None:
 def test_clipped_on_the_way_back(limit: float) -> None:
     cell, xs, start = make(Case(R=2, Q=2, T=7))
     free = measure(Core.unroll, cell, xs, start)
-    cell.limit = limit
-    reference, mine = measure(Core.unroll, cell, xs, start), measure(fused.unroll, cell, xs, start)
+    reference, mine = (
+        measure(functools.partial(unroll, weighting_grad=limit), cell, xs, start)
+        for unroll in (NTMCell.unroll, fused.unroll)
+    )
     assert distance(reference, mine) < 1e-9
     assert distance(free, reference) > 1e-3  # it was clipped
     assert all(map(torch.equal, free.values, reference.values))
-
-
-def test_a_segment_is_at_least_one_step() -> None:
-    cell, xs, _ = make(Case())
-    with pytest.raises(ValueError, match="at least 1"):
-        fused.unroll(cell, xs, cell.initial_state(3), segment=0)
 
 
 def test_backward_twice_and_out_of_turn() -> None:
@@ -469,13 +464,6 @@ def test_two_trainings_in_two_threads(two_threads: None) -> None:
     for i in range(2):
         assert len(together[i]) == 20
         assert all(same_bits(alone[i], result) for result in together[i])
-
-
-def test_a_cell_dispatches_to_it(monkeypatch: Any) -> None:
-    cell, xs, _ = make(Case())
-    cell.engine = "fused"
-    monkeypatch.setattr(fused, "unroll", lambda *args: args)
-    assert cell.unroll(xs, ())[0] is cell  # type: ignore[comparison-overlap]
 
 
 def test_weights_may_not_change_before_backward() -> None:
@@ -529,64 +517,19 @@ def _twice(x: Any) -> Any:
     return x + x
 
 
-class TestEngine:
-    def test_auto_takes_fused_for_a_machine_on_the_cpu(self) -> None:
-        cell, *_ = make(Case())
-        assert engine.select("auto", cell, "cpu", torch.float32)[0] == "fused"
-        assert engine.select("fused", cell, "cpu", torch.float64)[0] == "fused"
-        assert engine.select("reference", cell, "cpu", torch.float32)[0] == "reference"
-
-    @pytest.mark.parametrize(
-        ("device", "dtype", "why"),
-        [("cuda", torch.float32, "not on cuda"), ("cpu", torch.bfloat16, "not in bfloat16")],
-    )
-    def test_one_clear_reason(self, device: str, dtype: torch.dtype, why: str) -> None:
-        cell, *_ = make(Case())
-        name, reason = engine.select("auto", cell, device, dtype)
-        assert name == "reference"
-        assert why in reason
-        with pytest.raises(engine.EngineError, match=why):
-            engine.select("fused", cell, device, dtype)
-
-    @pytest.mark.parametrize(
-        ("kind", "layers", "expected"),
-        [("gru", 1, "fused"), ("lstm", 3, "fused"), ("nested_lstm", 2, "fused"),
-         ("feedforward", 2, "reference")],
-    )  # fmt: skip
-    def test_a_baseline_is_fused_where_it_is_recurrent(
-        self, kind: str, layers: int, expected: str
-    ) -> None:
-        core = build_controller(configure(kind, layers=layers), 3, torch.Generator())
-        assert engine.select("auto", core, "cpu", torch.float32)[0] == expected
-
-    def test_a_controller_without_a_step(self) -> None:
-        cell, *_ = make(Case())
-        cell.controller.__class__ = type("Other", (type(cell.controller),), {})
-        assert "Other has no fused step" in engine.select("auto", cell, "cpu", torch.float32)[1]
-
-    def test_without_numba(self, monkeypatch: Any) -> None:
-        monkeypatch.setattr(engine, "find_spec", lambda name: None)
-        cell, *_ = make(Case())
-        assert "Numba is not installed" in engine.select("auto", cell, "cpu", torch.float32)[1]
-
-    def test_numba_is_imported_late(self) -> None:
-        code = "import sys, ntm.kernels.dispatch, ntm.model; sys.exit('numba' in sys.modules)"
-        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
 @pytest.mark.slow
 def test_compiled_now_or_read_from_the_cache_the_bits_are_the_same(tmp_path: Path) -> None:
     code = """
 import torch
 from controllers import build_controller, configure
-from ntm.memory.ntm import NTMConfig, NTMCell
+from ntm.kernels.dispatch import unroll
+from ntm.memory.ntm import NTMCell, NTMConfig
 generator = torch.Generator().manual_seed(1)
 memory = NTMConfig(slots=33, width=7, write_heads=2)
 controller = build_controller(configure(kind="lstm", size=19), 5 + 7, generator)
 cell = NTMCell(controller, memory, generator)
-cell.engine = "fused"
 xs = torch.randn(23, 3, 5, generator=generator)
-ys, _ = cell.unroll(xs, cell.initial_state(3))
+ys, _ = unroll(cell, xs, cell.initial_state(3), engine="fused")
 ys.square().sum().backward()
 for t in [ys, *(p.grad for p in cell.parameters())]:
     print(t.detach().numpy().tobytes().hex())

@@ -17,7 +17,7 @@ from pathlib import Path
 import numba  # noqa: F401
 import torch
 
-from ntm.kernels.dispatch import use_threads
+from ntm.kernels.threads import use_threads
 from ntm.runs.folder import RunDir
 from ntm.runs.session import train_recorded
 from ntm.runs.start import continue_run, start_run

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ntm.errors import UsageError
-from ntm.runs.models import find_device, load_model, new_model
+from ntm.runs.models import choose_engine, find_device, load_model, new_model
 from tests.small import Watch, new_run, small_config, train
 
 
@@ -35,7 +35,7 @@ def test_a_device_is_found(available: bool, monkeypatch: pytest.MonkeyPatch) -> 
 def test_auto_stays_on_the_cpu_where_the_fused_engine_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     config = small_config()
-    if new_model(config).core.engine != "fused":
+    if choose_engine(config, new_model(config)).engine != "fused":
         pytest.skip("the fused engine does not run here")
     assert find_device("auto", config).type == "cpu"
 

@@ -12,7 +12,7 @@ import torch
 from configs import shipped_configs
 from ntm.analysis.evaluate import evaluate
 from ntm.errors import NTMError, UsageError
-from ntm.kernels.dispatch import threads
+from ntm.kernels.threads import threads
 from ntm.memory.ntm import NTMCell
 from ntm.model import Model
 from ntm.runs.folder import Checkpoint, RunDir
@@ -355,22 +355,15 @@ def test_rows_of_a_long_run_become_fewer_and_leave_out_nothing(
     assert thin[48] == pytest.approx(sum(bits[40:48]) / 8)
 
 
-def test_in_segments_the_same_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changes", [{}, {"engine": "reference"}, {"model": {"memory": None}}])
+def test_what_is_recomputed_trains_the_same(tmp_path: Path, changes: dict[str, Any]) -> None:
     rows = []
-    for segment in (None, 3):
-        config = small_config(train={"recompute_every": segment})
-        run = new_run(tmp_path / str(segment), config)
+    for every in (None, 3):
+        config = small_config(train={"recompute_every": every}, **changes)
+        run = new_run(tmp_path / str(every), config)
         train(run, config, CPU, Watch())
         rows.append([row["bits"] for row in run.rows(run.metrics_file)])
     assert rows[0] == pytest.approx(rows[1], rel=1e-5)
-
-
-@pytest.mark.parametrize("changes", [{"engine": "reference"}, {"model": {"memory": None}}])
-def test_segments_are_for_the_fused_engine(tmp_path: Path, changes: dict[str, Any]) -> None:
-    config = small_config(train={"recompute_every": 3}, **changes)
-    with pytest.raises(UsageError, match=r"train\.recompute_every: needs "):
-        new_run(tmp_path / "run", config)
-    assert not (tmp_path / "run").exists()
 
 
 def test_either_engine_trains_the_same_until_rounding_parts_them(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shutil
 from collections.abc import Callable
@@ -237,14 +238,13 @@ def test_a_resumed_run_on_a_text_is_the_same_bit_for_bit(
 def test_the_fused_engine_has_the_references_gradient_of_classes(segment: int | None) -> None:
     gradients = []
     for engine in ("reference", "fused"):
-        config = config_of({"kind": "charlm", "length": 13}, NTM, size=7)
+        config = config_of({"kind": "charlm", "length": 13}, NTM, size=7, recompute_every=segment)
+        config = dataclasses.replace(config, engine=engine)
         model = new_model(config).double()
-        model.core.engine = engine
-        model.core.segment = segment if engine == "fused" else None  # type: ignore[assignment]
         parameters = flatten(model)
         episode = config.task.sample(np.random.default_rng(3), 5)
         episode = episode._replace(inputs=episode.inputs.double(), mask=episode.mask.double())
-        cost = differentiation(model, parameters, config.task.loss)(episode, None)
+        cost = differentiation(model, parameters, config)(episode, None)
         assert cost.nats.shape == cost.errors.shape == (5,)
         assert parameters.grad is not None
         gradients.append(parameters.grad.clone())

@@ -16,9 +16,8 @@ Importing this package imports Numba. ``ntm.kernels.dispatch`` decides whether i
     cost.py         a training step's cost and gradients without autograd
 """
 
-from ntm.kernels.numba.alone import unroll_alone
+from ntm.kernels.numba.alone import unroll
 from ntm.kernels.numba.controllers import KINDS
 from ntm.kernels.numba.cost import Learner
-from ntm.kernels.numba.sequence import unroll
 
-__all__ = ["KINDS", "Learner", "unroll", "unroll_alone"]
+__all__ = ["KINDS", "Learner", "unroll"]

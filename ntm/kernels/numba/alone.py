@@ -15,9 +15,24 @@ from ntm.kernels.numba import kernel
 from ntm.kernels.numba.controllers import Array
 from ntm.kernels.numba.kernel import Adjoint, Machine
 from ntm.kernels.numba.plan import Layout
-from ntm.kernels.numba.sequence import arrays, rows
+from ntm.kernels.numba.sequence import arrays, rows, unroll_ntm
 from ntm.kernels.numba.threads import run
 from ntm.kernels.numba.workspace import in_one_block
+from ntm.memory.ntm import NTMCell
+
+
+def unroll(
+    core: Core,
+    xs: Tensor,
+    state: State,
+    *,
+    recompute_every: int | None = None,
+    weighting_grad: float | None = None,
+) -> tuple[Tensor, State]:
+    """``core.unroll`` of an NTM or of a controller alone, as ``ntm.kernels.dispatch`` has it."""
+    if isinstance(core, NTMCell):
+        return unroll_ntm(core, xs, state, recompute_every, weighting_grad)
+    return unroll_alone(core, xs, state)
 
 
 def unroll_alone(core: Core, xs: Tensor, state: State) -> tuple[Tensor, State]:

@@ -8,12 +8,13 @@ is the tasks' cross-entropy of bits, the chain is written out here.
 from __future__ import annotations
 
 from itertools import compress
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from controllers.base import Core
 from ntm.kernels.numba.alone import RolloutAlone
 from ntm.kernels.numba.controllers import Array
 from ntm.kernels.numba.jit import kernel as compiled
@@ -24,10 +25,6 @@ from ntm.kernels.numba.products import add_dots, add_product, at
 from ntm.kernels.numba.sequence import Rollout, arrays, rows
 from ntm.kernels.numba.threads import run, shares
 from ntm.memory.ntm import NTMCell
-
-if TYPE_CHECKING:
-    from controllers.base import Core
-    from ntm.model import Model
 
 #: First states that a learner keeps, by the number of slots.
 FIRSTS = 256
@@ -42,8 +39,15 @@ class Learner:
     the cache when its backward pass wants it.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.core = core = cast("Core", model.core)
+    def __init__(
+        self,
+        core: Core,
+        readout_: nn.Linear,
+        *,
+        recompute_every: int | None = None,
+        weighting_grad: float | None = None,
+    ) -> None:
+        self.core, self.segment, self.limit = core, recompute_every, weighting_grad
         first = core.initial_state(1)
         learned: list[Tensor | None] = []
         self.plan: Layout
@@ -55,7 +59,7 @@ class Learner:
             self.plan = Layout(core, core.input_size, 0)
             start = self.plan.flatten(first)
         learned += self.plan.starts()
-        readout = [model.readout.weight, model.readout.bias]
+        readout = [readout_.weight, readout_.bias]
         own = self.plan.parameters()
         self.parameters, self.readout = arrays(own), arrays(readout)
         self.dtype = self.readout[0].dtype
@@ -140,9 +144,8 @@ class Learner:
 
     def _rollout(self, machine: Machine, xs: Array) -> Rollout | RolloutAlone:
         if isinstance(self.plan, Plan):
-            cell = cast("NTMCell", self.core)
             slots = self.first[0].shape[1]
-            return Rollout(self.plan, machine, xs, slots, cell.limit, cell.segment, parallel=False)
+            return Rollout(self.plan, machine, xs, slots, self.limit, self.segment, parallel=False)
         return RolloutAlone(self.plan, machine, xs, parallel=False)
 
 

@@ -224,6 +224,21 @@ class Plan(Layout):
         self.r0 = cell.r0
         self.interface_size = sum(cell.interface_sizes)
 
+    def is_of(self, cell: NTMCell) -> bool:
+        """Whether the cell is still made of what this was made from."""
+        layers, skip = layers_of(cell.controller)
+        sizes = (cell.read_heads, cell.heads, cell.shifts, cell.write_heads, cell.width)
+        mine = (self.read_heads, self.heads, self.shifts, self.write_heads, self.width)
+        return (
+            self.interface is cell.interface
+            and self.r0 is cell.r0
+            and len(layers) == len(self.layers)
+            and all(a is b for a, b in zip(layers, self.layers, strict=True))
+            and self.units == [layer.output_size for layer in layers]
+            and (skip, cell.input_size, cell.writer) == (self.skip, self.inputs, self.writer)
+            and (sizes, cell.reads_before) == (mine, self.reads_before)
+        )
+
     def parameters(self) -> list[Tensor]:
         """The interface's weight and bias, then every layer's parameters."""
         return [self.interface.weight, self.interface.bias, *super().parameters()]
@@ -258,6 +273,6 @@ _plans: WeakKeyDictionary[NTMCell, Plan] = WeakKeyDictionary()
 def plan_of(cell: NTMCell) -> Plan:
     """The cell's plan, made once."""
     plan = _plans.get(cell)
-    if plan is None or plan.interface is not cell.interface:
+    if plan is None or not plan.is_of(cell):
         plan = _plans[cell] = Plan(cell)
     return plan

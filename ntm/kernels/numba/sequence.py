@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from ntm.memory.ntm import NTMCell, NTMState
 
 
-def unroll(
-    cell: NTMCell, xs: Tensor, state: NTMState, segment: int | None = None
+def unroll_ntm(
+    cell: NTMCell,
+    xs: Tensor,
+    state: NTMState,
+    segment: int | None = None,
+    limit: float | None = None,
 ) -> tuple[Tensor, NTMState]:
     """``cell.unroll``: xs [T, B, I] and a state -> outputs [T, B, output_size], the last state.
 
@@ -41,7 +45,7 @@ def unroll(
     parameters = plan.parameters()
     if torch.is_grad_enabled() and any(t.requires_grad for t in [xs, *start, *parameters]):
         outputs, *end = _Unroll.apply(  # type: ignore[no-untyped-call]
-            plan, segment, cell.limit, xs, *start, *parameters
+            plan, segment, limit, xs, *start, *parameters
         )
     else:
         with torch.no_grad():
@@ -131,7 +135,7 @@ class Rollout:
                 doutputs[span], workspace.adjoint, *workspace.derivatives, workspace.scratch,
                 *self.sizes, self.limit,
             )  # fmt: skip
-            run(kernel.backward, arguments, self.batch, self.parallel)
+            run(kernel.backward, arguments, self.batch, self.parallel, self.threads)
             steps = span.stop - span.start
             dx, dz, dinterface = (array[:steps] for array in workspace.derivatives)
             if dxs is not None:
@@ -170,7 +174,7 @@ class Rollout:
             self.machine, xs, at.states, at.z, at.addressing, outputs, at.scratch,
             *self.sizes, -1 if at.steps else 1,
         )  # fmt: skip
-        run(kernel.forward, arguments, self.batch, self.parallel)
+        run(kernel.forward, arguments, self.batch, self.parallel, self.threads)
         return self._take(at, len(xs) if at.steps else len(xs) & 1) if wants_end else []
 
     def _put(self, to: Workspace, state: Sequence[Array]) -> None:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
-from ntm.kernels.dispatch import threads
+from ntm.kernels.threads import threads
 
 _pool: ThreadPoolExecutor | None = None
 
@@ -27,22 +27,26 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def shares(count: int) -> list[tuple[int, int]]:
-    """``range(count)`` cut into one piece for each of the engine's threads."""
-    pieces = max(1, min(threads(), count))
+def shares(count: int, pieces: int | None = None) -> list[tuple[int, int]]:
+    """``range(count)`` cut into one piece for each of the engine's threads, or into ``pieces``."""
+    pieces = max(1, min(pieces or threads(), count))
     bounds = [count * i // pieces for i in range(pieces + 1)]
     return list(pairwise(bounds))
 
 
 def run(
-    kernel: Callable[..., None], arguments: tuple[Any, ...], count: int, worth: bool = True
+    kernel: Callable[..., None],
+    arguments: tuple[Any, ...],
+    count: int,
+    worth: bool = True,
+    pieces: int | None = None,
 ) -> None:
     """``kernel(*arguments, start, stop, thread)`` on every piece; this thread takes the first.
 
     All of it on this thread where handing out is not worth the trouble (about 50 us).
     """
     global _pool
-    first, *others = shares(count) if worth else [(0, count)]
+    first, *others = shares(count, pieces) if worth else [(0, count)]
     futures = []
     if others:
         if _pool is None:
