@@ -42,7 +42,7 @@ class Task(ABC):
     @property
     def axis_label(self) -> str:
         """The label of an axis of bits above ``floor``."""
-        return self.unit if self.bound == "0" else f"{self.unit}, above {self.bound}"
+        return self.unit if self.bound == "0" else f"excess {self.unit}"
 
     @property
     @abstractmethod

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+import ntm
 from ntm import cli
 from tests.tasks import grammar
 
@@ -90,7 +92,12 @@ def test_the_mistake_is_answered_as_shown(call: Call) -> None:
     assert err.replace(f"{ROOT}/", "").splitlines() == answer
 
 
-def test_the_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With a few sequences of training and of tests instead of thousands."""
+    short = {"train.sequences": 2, "validation.episodes": 1}
+    train = partial(ntm.train, run=tmp_path / "run", settings=short, progress=False)
+    monkeypatch.setattr(ntm, "train", train, raising=False)
+    monkeypatch.setattr(ntm, "evaluate", partial(ntm.evaluate, episodes=2), raising=False)
     monkeypatch.chdir(ROOT)
     for language, block in BLOCKS:
         if language == "python":

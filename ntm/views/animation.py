@@ -1,8 +1,8 @@
-"""Moving pictures: an episode step by step, and learning, the same episode again and again."""
+"""GIFs: an episode step by step, and learning as the same episode along the way."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -13,14 +13,15 @@ from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ntm.analysis.trace import Array, Trace
+from ntm.analysis.trace import Array, MachineTrace, Trace
 from ntm.files import write_file
 from ntm.views.comparison import LOWEST, Curve
-from ntm.views.plots import ACCENT, MUTED, PALE, STYLE, WRONG, slots_in_use
+from ntm.views.plots import ACCENT, ERROR, MUTED, PALE, STYLE, slots_in_use
 
-#: Frames for which the last one of learning stays.
+#: Repetitions of the last frame of learning.
 HELD = 6
 
 
@@ -28,72 +29,84 @@ HELD = 6
 def _animate(trace: Trace, title: str) -> FuncAnimation:
     """The figure, a frame for each step: input, target and output above, the memory below.
 
-    Beside the memory stand the weights of every head; of a baseline there is only the upper part.
+    Beside the memory stands the weighting of every head; a baseline has the upper half only.
     Of the memory only the slots that a head visits are drawn.
     """
-    steps, machine = len(trace.inputs), trace.machine
+    machine = trace.machine
     figure = Figure(figsize=(8, 7.2 if machine else 3.4), layout="constrained")
+    upper: Figure | SubFigure = figure
+    update: Callable[[int], None] | None = None
+    if machine:
+        upper, lower = cast("list[SubFigure]", figure.subfigures(2, height_ratios=(1, 1.25)))
+    strips, markers = _strips(upper, trace)
+    heading = strips[0].set_title(title, fontsize=12, fontweight="bold")
+    if machine:
+        update = _memory(lower, machine)
+
+    def draw(t: int) -> list[Line2D]:
+        for marker in markers:
+            marker.set_xdata([t, t])
+        heading.set_text(f"{title}, step {t}")
+        if update:
+            update(t)
+        return markers
+
+    return FuncAnimation(figure, draw, frames=len(trace.inputs), blit=False)
+
+
+def _strips(figure: Figure | SubFigure, trace: Trace) -> tuple[list[Axes], list[Line2D]]:
+    """Input, target and output over time, each with a marker of the current step."""
     scored = trace.mask > 0
     rows = [("Input", trace.inputs), ("Target", _only(trace.targets, scored)),
             ("Output", _only(trace.outputs, scored))]  # fmt: skip
     low, high = min(0.0, float(trace.inputs.min())), max(1.0, float(trace.inputs.max()))
-    heights = [trace.inputs.shape[1], trace.targets.shape[1], trace.outputs.shape[1]]
-    upper: Figure | SubFigure = figure
-    lower: SubFigure | None = None
-    if machine:
-        upper, lower = cast("list[SubFigure]", figure.subfigures(2, height_ratios=(1, 1.25)))
+    heights = [values.shape[1] for _, values in rows]
+    every = list(figure.subplots(3, 1, sharex=True, height_ratios=heights))
     markers = []
-    every = upper.subplots(3, 1, sharex=True, height_ratios=heights)
     for axes, (name, values) in zip(every, rows, strict=True):
-        limits = (low, high) if name == "Input" else (0.0, 1.0)
-        _image(axes, values.T, "Greys", limits)
+        _image(axes, values.T, "Greys", (low, high) if name == "Input" else (0.0, 1.0))
         axes.set_ylabel(name)
         axes.set_yticks([])
         markers.append(axes.axvline(0, color=ACCENT, linewidth=2.5, alpha=0.75))
     every[-1].set_xlabel("time step")
     every[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    heading = every[0].set_title(title, fontsize=12, fontweight="bold")
+    return every, markers
 
-    memory: AxesImage | None = None
-    weights: list[AxesImage] = []
-    slots = np.arange(0)
-    if machine and lower is not None:
-        heads, reads = machine.weights.shape[1], machine.reads.shape[1]
-        slots = slots_in_use(machine.weights)
-        peak = float(np.abs(machine.memory).max())
-        axes_of = lower.subplots(1, 1 + heads, sharey=True, width_ratios=[8] + [1] * heads)
-        memory = _image(axes_of[0], machine.memory[0][slots], "RdBu_r", (-peak, peak))
-        axes_of[0].set_title("Memory")
-        axes_of[0].set_ylabel("slot")
-        axes_of[0].set_xlabel("width")
-        axes_of[0].xaxis.set_major_locator(MaxNLocator(integer=True))
-        ticks = range(0, len(slots), max(1, len(slots) // 8))
-        axes_of[0].set_yticks(list(ticks), [str(slots[i]) for i in ticks])
-        for head, axes in enumerate(axes_of[1:]):
-            weights.append(_image(axes, machine.weights[0, head][slots, None], "magma", (0, 1)))
-            name = "read" if head < reads else "write"
-            axes.set_title(name if heads <= 4 else name[0])
-            axes.set_xticks([])
 
-    def draw(t: int) -> list[AxesImage]:
-        for marker in markers:
-            marker.set_xdata([t, t])
-        heading.set_text(f"{title}, step {t}")
-        if machine and memory is not None:
-            memory.set_data(machine.memory[t][slots])
-            for head, image in enumerate(weights):
-                image.set_data(machine.weights[t, head][slots, None])
-        return weights
+def _memory(figure: SubFigure, machine: MachineTrace) -> Callable[[int], None]:
+    """Draws the memory beside the weighting of every head; returns what moves them to a step."""
+    heads, reads = machine.weights.shape[1], machine.reads.shape[1]
+    slots = slots_in_use(machine.weights)
+    peak = float(np.abs(machine.memory).max())
+    first, *others = figure.subplots(1, 1 + heads, sharey=True, width_ratios=[8] + [1] * heads)
+    memory = _image(first, machine.memory[0][slots], "RdBu_r", (-peak, peak))
+    first.set_title("Memory")
+    first.set_ylabel("slot")
+    first.set_xlabel("width")
+    first.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ticks = range(0, len(slots), max(1, len(slots) // 8))
+    first.set_yticks(list(ticks), [str(slots[i]) for i in ticks])
+    weights = []
+    for head, axes in enumerate(others):
+        weights.append(_image(axes, machine.weights[0, head][slots, None], "magma", (0, 1)))
+        name = "read" if head < reads else "write"
+        axes.set_title(name if heads <= 4 else name[0])
+        axes.set_xticks([])
 
-    return FuncAnimation(figure, draw, frames=steps, blit=False)
+    def update(t: int) -> None:
+        memory.set_data(machine.memory[t][slots])
+        for head, image in enumerate(weights):
+            image.set_data(machine.weights[t, head][slots, None])
+
+    return update
 
 
 @matplotlib.rc_context(STYLE)
 def _learn(traces: Mapping[int, Trace], curve: Curve, title: str, label: str) -> FuncAnimation:
     """The same episode after more and more sequences of training, a frame for each.
 
-    Target and output, and of a machine the weights of its first heads; below them the validation
-    of the run, with the place of the frame. The last frame stays for a while.
+    Target and output, and of an NTM the weightings of its first heads; below them the run's
+    validation curve, with the frame's place on it. The last frame stays for a while.
     """
     moments, last = list(traces), list(traces.values())[-1]
     machine = last.machine
@@ -111,7 +124,7 @@ def _learn(traces: Mapping[int, Trace], curve: Curve, title: str, label: str) ->
     slots = slots_in_use(machine.weights) if machine else np.arange(0)
     images = {}
     for axes, name in zip(grid.flat, names, strict=True):
-        values = _part(last, name, heads, slots, scored)
+        values = _panel(last, name, heads, slots, scored)
         images[name] = _image(axes, values, "magma" if name in heads else "Greys", (0, 1))
         axes.set_title(name)
         axes.set_yticks([])
@@ -120,22 +133,12 @@ def _learn(traces: Mapping[int, Trace], curve: Curve, title: str, label: str) ->
         axes.set_xlabel("time step")
     heading = upper.suptitle(title, fontsize=12, fontweight="bold")
 
-    below = lower.subplots()
-    below.plot(curve.x, np.maximum(curve.bits, LOWEST), color=ACCENT)
-    below.set_yscale("log")
-    below.set_ylim(bottom=LOWEST)
-    below.set_xlim(0, curve.x[-1])
-    below.set_xlabel("sequences seen")
-    below.set_ylabel("bits")
-    below.set_title(f"Validation: {label}")
-    below.grid(axis="y", color=PALE)
-    below.spines[["top", "right"]].set_visible(False)
-    place = below.axvline(0, color=WRONG, linewidth=2)
+    place = _validation(lower, curve, label)
 
     def draw(frame: int) -> list[AxesImage]:
         moment = moments[min(frame, len(moments) - 1)]
         for name, image in images.items():
-            image.set_data(_part(traces[moment], name, heads, slots, scored))
+            image.set_data(_panel(traces[moment], name, heads, slots, scored))
         heading.set_text(f"{title}, after {moment:,} sequences")
         place.set_xdata([moment, moment])
         return list(images.values())
@@ -143,8 +146,23 @@ def _learn(traces: Mapping[int, Trace], curve: Curve, title: str, label: str) ->
     return FuncAnimation(figure, draw, frames=len(moments) + HELD, blit=False)
 
 
-def _part(trace: Trace, name: str, heads: Mapping[str, int], slots: Array, scored: Array) -> Array:
-    """What a panel shows of a trace, [rows, T]."""
+def _validation(figure: SubFigure, curve: Curve, label: str) -> Line2D:
+    """Draws the run's validation; returns the line that marks a place on it."""
+    axes = figure.subplots()
+    axes.plot(curve.x, np.maximum(curve.bits, LOWEST), color=ACCENT)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=LOWEST)
+    axes.set_xlim(0, curve.x[-1])
+    axes.set_xlabel("sequences seen")
+    axes.set_ylabel("bits")
+    axes.set_title(f"Validation: {label}")
+    axes.grid(axis="y", color=PALE)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes.axvline(0, color=ERROR, linewidth=2)
+
+
+def _panel(trace: Trace, name: str, heads: Mapping[str, int], slots: Array, scored: Array) -> Array:
+    """The values of a panel, [rows, T]."""
     if name in heads:
         assert trace.machine is not None
         return trace.machine.weights[:, heads[name]][:, slots].T

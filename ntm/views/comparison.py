@@ -16,13 +16,13 @@ from ntm.views.plots import INK, MUTED, PALE, STYLE, decade_below, far_from_zero
 
 #: Okabe and Ito's colours, which the colour-blind can tell apart; the yellow is too pale for lines.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-#: More groups than this are too many for a colour, or a line of text, each.
+#: More groups than this are too many for one colour, or one line of text, each.
 MANY = len(COLOURS)
-#: Logarithmic axes of bits end here; an exact 0 is drawn at the edge.
+#: Logarithmic axes of bits end here; 0 itself is drawn at the edge.
 LOWEST = 1e-3
-#: A share of fewer answers than this is mostly chance.
+#: An accuracy over fewer answers than this is mostly chance.
 FEW = 30
-YLABEL = "bits per sequence, above the best possible"
+YLABEL = "excess bits per sequence"
 #: Labels of steps in words.
 _STEPS = {"seen": "characters of the word seen"}
 
@@ -31,7 +31,7 @@ class Curve(NamedTuple):
     """Validation of one run."""
 
     x: Array  # sequences, or seconds
-    bits: Array  # above the best possible
+    bits: Array  # excess: above what the best possible predictor pays
 
 
 def curve_of(validation: Sequence[Mapping[str, float]], metric: str = "sequences") -> Curve:
@@ -41,7 +41,7 @@ def curve_of(validation: Sequence[Mapping[str, float]], metric: str = "sequences
 
 
 class Point(NamedTuple):
-    """A reading of somebody else's, such as the paper's."""
+    """A result from elsewhere, such as the paper's."""
 
     label: str
     x: float
@@ -57,7 +57,7 @@ def learning_curves(
     points: Sequence[Point] = (),
     ylabel: str = YLABEL,
 ) -> Figure:
-    """Bits above the best possible while training: a median and a band for each group of seeds.
+    """Excess bits during training: a median and a band for each group of seeds.
 
     The band holds the middle half of the seeds, and a thin line is one seed. A seed that has
     stopped keeps the bits with which it stopped, and its end is marked. Where one group takes more
@@ -73,16 +73,7 @@ def learning_curves(
         bits = np.maximum(curve.bits, LOWEST)
         axes.plot(curve.x, bits, color=MUTED, alpha=0.25, linewidth=0.6, zorder=1, rasterized=True)
     for name, colour in colours.items():
-        curves = groups[name]
-        at = np.unique(np.concatenate([curve.x for curve in curves]))
-        held = np.array([_held(curve, at) for curve in curves])
-        low, middle, high = np.maximum(np.quantile(held, (0.25, 0.5, 0.75), axis=0), LOWEST)
-        for curve in curves:
-            bits = np.maximum(curve.bits, LOWEST)
-            axes.plot(curve.x, bits, color=colour, alpha=0.25, linewidth=0.7)
-            axes.plot(curve.x[-1], bits[-1], "o", color=colour, markersize=3, alpha=0.7)
-        axes.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
-        axes.plot(at, middle, color=colour, linewidth=2, label=f"{name} ({_seeds(len(curves))})")
+        _band(axes, name, groups[name], colour)
     if others := len(groups) - len(colours):
         axes.plot([], [], color=MUTED, alpha=0.5, linewidth=1, label=f"{others} others, each seed")
     if solved_bits:
@@ -102,6 +93,19 @@ def learning_curves(
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     return _finish(figure, axes, title)
+
+
+def _band(axes: Axes, name: str, curves: Sequence[Curve], colour: str) -> None:
+    """A median, the middle half of the seeds, and every seed with its end."""
+    at = np.unique(np.concatenate([curve.x for curve in curves]))
+    held = np.array([_held(curve, at) for curve in curves])
+    low, middle, high = np.maximum(np.quantile(held, (0.25, 0.5, 0.75), axis=0), LOWEST)
+    for curve in curves:
+        bits = np.maximum(curve.bits, LOWEST)
+        axes.plot(curve.x, bits, color=colour, alpha=0.25, linewidth=0.7)
+        axes.plot(curve.x[-1], bits[-1], "o", color=colour, markersize=3, alpha=0.7)
+    axes.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.plot(at, middle, color=colour, linewidth=2, label=f"{name} ({_seeds(len(curves))})")
 
 
 @matplotlib.rc_context(STYLE)
@@ -164,7 +168,9 @@ def generalisation(
     _mark(axes, points)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_ylim(bottom=LOWEST * 0.8)
+    every = [b for sizes in groups.values() for bits in sizes.values() for b in bits]
+    highest = max(LOWEST, *every, *(p.bits for p in points))
+    axes.set_ylim(LOWEST * 0.8, highest * 1.5)
     left = min(axes.get_xlim()[0], trained / 2)
     axes.axvspan(left, trained, color=PALE, zorder=0)
     axes.set_xlim(left, largest * 1.15)
@@ -180,7 +186,7 @@ def generalisation(
 
 @matplotlib.rc_context(STYLE)
 def accuracy(groups: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], title: str) -> Figure:
-    """The share of right answers by the label of steps, such as characters seen.
+    """Accuracy by the label of steps, such as characters seen.
 
     groups: for each the rows of every seed, as an evaluation has them. The line is the median, and
     the thin lines are seeds. Labels that fewer than ``FEW`` scored steps have are left out.
@@ -205,7 +211,7 @@ def accuracy(groups: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], titl
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(_STEPS.get(label, label))
-    axes.set_ylabel("right answers")
+    axes.set_ylabel("accuracy")
     return _finish(figure, axes, title)
 
 

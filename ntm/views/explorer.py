@@ -1,4 +1,4 @@
-"""One episode as a page to play with: the memory, every head, input and output at every step."""
+"""One episode as an interactive page: the memory, every head, input and output at every step."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ntm.files import write_file
 
 
 def explorer(trace: Trace, title: str, symbols: str = "") -> str:
-    """The page, self-contained. Of a baseline it shows inputs and outputs.
+    """The page, self-contained. A baseline shows its inputs and outputs only.
 
-    symbols: what the inputs' channels stand for, of a task on text: its outputs are probabilities
-    of what came.
+    symbols: the characters that the inputs' channels stand for, in a task on text, whose outputs
+    are the probabilities of the characters that came.
 
-    The memory is not in it but for the first step: the page computes each from the one before, by
-    equations 3 and 4, from the weights, the erase and the add vectors.
+    Of the memory the page holds only the first step. It computes each later one from the one
+    before, by equations 3 and 4, from the weightings, the erase and the add vectors.
     """
     arrays = {name: getattr(trace, name) for name in ("inputs", "targets", "mask", "outputs")}
     if machine := trace.machine:

@@ -1,4 +1,4 @@
-"""Tables as colours: a score by condition, and who is better than whom."""
+"""Tables as colours: a score by condition, and pairs of models."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ NUMBERED = 12
 
 @matplotlib.rc_context(STYLE)
 def by_condition(tables: Sequence[Sequence[dict[str, float]]], title: str) -> Figure:
-    """Bits above the best possible for each condition, a mean over tables, one for each seed.
+    """Excess bits for each condition: the mean over tables, one for each seed.
 
-    One condition becomes bars; of two, such as length and repeats, the first is across.
+    One condition becomes bars; of two, such as length and repeats, the first runs across.
     """
     names = conditions_of(tables[0])
     found: dict[tuple[float, ...], list[float]] = {}
@@ -55,7 +55,7 @@ def by_condition(tables: Sequence[Sequence[dict[str, float]]], title: str) -> Fi
             if not np.isnan(bits):
                 axes.text(column, row, _short(bits), ha="center", va="center", fontsize=7,
                           color="white" if bits < middle else INK)  # fmt: skip
-    figure.colorbar(image, label="bits above the best possible")
+    figure.colorbar(image, label="excess bits")
     return figure
 
 
@@ -75,7 +75,7 @@ def _bars(name: str, means: dict[float, float], title: str) -> Figure:
     axes.set_yscale("log")
     axes.set_ylim(LOWEST, max(1.0, *means.values()) * 1.5)
     axes.set_xlabel(name)
-    axes.set_ylabel("bits above the best possible")
+    axes.set_ylabel("excess bits")
     axes.set_title(title, fontsize=12, fontweight="bold")
     axes.grid(axis="y", color=PALE)
     axes.set_axisbelow(True)

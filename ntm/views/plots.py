@@ -1,4 +1,4 @@
-"""Pictures of one run: its learning curve and its memory at work (the paper's figures 3 and 6)."""
+"""Pictures of one run: its learning curve and its memory at work, as in figures 3 and 6."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ntm.analysis.trace import Array, Trace
+from ntm.analysis.trace import Array, MachineTrace, Trace
 from ntm.files import write_file
 
-#: In an episode of more steps, a frame around a wrong bit would hide its neighbours.
+#: In a longer episode the frame around a bit error would hide its neighbours.
 OUTLINED = 150
-INK, MUTED, PALE, ACCENT, WRONG = "#222222", "#9a9a9a", "#ececec", "#2a6f97", "#e4572e"
+INK, MUTED, PALE, ACCENT, ERROR = "#222222", "#9a9a9a", "#ececec", "#2a6f97", "#e4572e"
 STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -52,12 +52,12 @@ def learning_curve(
     unit: str = "bits per sequence",
     curriculum: bool = False,
 ) -> Figure:
-    """Bits against sequences seen: training, validation, where solved begins.
+    """Bits against sequences seen: training, validation, and the threshold of solved.
 
     curriculum: whether training began with easier tasks, which cost less.
 
-    Logarithmic where the best possible is 0 bits, and bits come near it; an exact 0 is drawn at
-    the lower edge.
+    The axis of bits is logarithmic where the best possible is 0 bits and the curves come near it;
+    0 itself is drawn at the lower edge.
     """
     figure = Figure(figsize=(7.5, 4.0), layout="constrained")
     axes = figure.add_subplot()
@@ -81,7 +81,7 @@ def learning_curve(
         bits = [row["bits"] for row in [*metrics, *validation]]
         axes.set_ylim(bottom=decade_below([*bits, solved_bits or math.inf], lowest))
     if solved_bits:
-        axes.axhline(floor + solved_bits, color=WRONG, linewidth=1.2, linestyle=":", label="solved")
+        axes.axhline(floor + solved_bits, color=ERROR, linewidth=1.2, linestyle=":", label="solved")
     axes.set_xlim(left=0)
     axes.set_xlabel("sequences seen (thousands)")
     axes.set_ylabel(unit)
@@ -93,103 +93,69 @@ def learning_curve(
 
 
 def decade_below(bits: Sequence[float], lowest: float) -> float:
-    """Where a logarithmic axis ends: at the decade below all bits, and not below ``lowest``."""
+    """The lower end of a logarithmic axis: the decade below all bits, but at least ``lowest``."""
     least = min(bits)
     return lowest if math.isinf(least) else 10 ** math.floor(math.log10(max(0.9 * least, lowest)))
 
 
 def far_from_zero(bits: Sequence[float]) -> bool:
-    """Whether all that was reached is within a factor of ten, as the bits of a text are."""
+    """Whether all bits are within a factor of ten of one another, as those of a text are."""
     return bool(bits) and min(bits) > max(bits) / 10
 
 
 @matplotlib.rc_context(STYLE)
 def memory_figure(trace: Trace, title: str, symbols: str = "") -> Figure:
-    """An episode as in the paper's figure 6: what is put in and written; what is read and said.
+    """An episode as in the paper's figure 6: inputs and writes left, reads and outputs right.
 
-    The dashed line is where the answer begins; wrong bits of it are outlined, where there is room.
+    The dashed line is where the answer begins; its bit errors are outlined, where there is room.
     Of the memory only the slots that a head visits are drawn. A baseline shows its inputs and
-    outputs alone. symbols: what the inputs' channels stand for, of a task on text; its outputs are
-    the probabilities that were given to what came.
+    outputs alone. symbols: the characters that the inputs' channels stand for, in a task on text;
+    the outputs are then the probabilities of the characters that came.
     """
-    scored = trace.mask > 0
-    targets, outputs = (
-        np.where(scored[:, None], x, np.nan) for x in (trace.targets, trace.outputs)
+    errors = np.argwhere(
+        ((trace.outputs > 0.5) != (trace.targets > 0.5)) & (trace.mask[:, None] > 0)
     )
-    wrong = np.argwhere(((trace.outputs > 0.5) != (trace.targets > 0.5)) & scored[:, None])
-    visible = len(trace.inputs) <= OUTLINED
-    said = f"Outputs, {len(wrong)} wrong bits" + " outlined" * visible if len(wrong) else "Outputs"
-    if symbols:  # less than a half is not wrong there, where it is the most
-        visible, said = False, "Outputs: the probability of what came"
-    bits = trace.inputs.min() >= 0 and trace.inputs.max() <= 1
-    reach = float(np.abs(trace.inputs).max())
+    # A character's probability below a half is no error: it may still be the largest.
+    outlined = len(trace.inputs) <= OUTLINED and not symbols
+    outputs = _outputs_title(len(errors), outlined, symbols)
+    slots = slots_in_use(trace.machine.weights) if trace.machine else np.arange(0)
+    rows = [_episode_row(trace, outputs, symbols), *_memory_rows(trace.machine, slots)]
 
-    rows = [
-        _Row(
-            2.2 if max(trace.inputs.shape[1], trace.targets.shape[1]) > 1 else 1.1,
-            [_Panel("Inputs", trace.inputs)],
-            [_Panel(said, outputs)]
-            if symbols
-            else [_Panel("Targets", targets), _Panel(said, outputs)],
-            _Look("channel", "Greys", (0.0, 1.0)),
-            # Priorities and counts fall below 0, or rise above 1.
-            None if bits else _Look("channel", "RdBu_r", (-reach, reach)),
-        )
-    ]
-    slots = np.arange(0)
-    if machine := trace.machine:
-        reads, adds = machine.reads.shape[1], machine.add.shape[1]
-        slots = slots_in_use(machine.weights)
-        weights = machine.weights[:, :, slots]
-        peak = max(float(np.abs(machine.add).max()), float(np.abs(machine.reads).max()))
-        rows += [
-            _Row(
-                1.4 * max(reads, adds),
-                _heads("Adds", machine.add),
-                _heads("Reads", machine.reads),
-                _Look("width", "RdBu_r", (-peak, peak), bar=True),
-            ),
-            _Row(
-                2.2 * max(reads, adds),
-                _heads("Write weighting", weights[:, reads:]),
-                _heads("Read weighting", weights[:, :reads]),
-                _Look("slot", "magma", (0.0, 1.0), bar=True),
-            ),
-        ]
-
-    # Placed by hand, in inches, so that time runs at the same scale everywhere.
-    width, panel, left, gap, top, bottom = 12.8, 5.3, (0.65, 6.6), 0.42, 0.75, 0.6
-    height = top + sum(row.height for row in rows) + gap * (len(rows) - 1) + bottom
-    figure = Figure(figsize=(width, height))
-    figure.text(0.2 / width, 1 - 0.28 / height, title, va="center", fontsize=13, weight="bold")
-    answer = int(np.argmax(scored)) - 0.5
-    y = height - top
+    height = _TOP + sum(row.height for row in rows) + _GAP * (len(rows) - 1) + _BOTTOM
+    figure = Figure(figsize=(_WIDTH, height))
+    figure.text(0.2 / _WIDTH, 1 - 0.28 / height, title, va="center", fontsize=13, weight="bold")
+    answer = int(np.argmax(trace.mask > 0)) - 0.5
+    y = height - _TOP
     for row in rows:
-        for x, panels in zip(left, (row.left, row.right), strict=True):
-            each = (row.height - gap * (len(panels) - 1)) / len(panels)
+        for x, panels, look in zip(_LEFT, (row.left, row.right), row.looks, strict=True):
+            each = (row.height - _GAP * (len(panels) - 1)) / len(panels)
             for i, (name, values) in enumerate(panels):
-                low_edge = y - each - i * (each + gap)
-                box = (x / width, low_edge / height, panel / width, each / height)
-                axes = figure.add_axes(box)
-                look = row.left_look if row.left_look and x == left[0] else row.look
+                axes = _add_axes(figure, x, y - each - i * (each + _GAP), _PANEL, each)
                 image = _draw(axes, name, values, look, slots)
                 if name == "Inputs" and symbols:
                     axes.set_yticks(range(len(symbols)), symbols.replace(" ", "_"), fontsize=5.5)
                     axes.set_ylabel("character")
                 axes.axvline(answer, color=ACCENT, linewidth=1, linestyle=(0, (4, 3)))
-                if name == said and visible:
-                    _outline(axes, wrong)
+                if name == outputs and outlined:
+                    _outline(axes, errors)
                 last = row is rows[-1] and i == len(panels) - 1
                 axes.tick_params(labelbottom=last)
                 axes.set_xlabel("time step" if last else "")
-        if row.look.bar:
-            bar = figure.add_axes(
-                ((left[1] + panel + 0.08) / width, (y - row.height) / height, 0.1 / width,
-                 row.height / height)
-            )  # fmt: skip
+        if row.looks[1].bar:
+            bar = _add_axes(figure, _LEFT[1] + _PANEL + 0.08, y - row.height, 0.1, row.height)
             figure.colorbar(image, cax=bar)
-        y -= row.height + gap
+        y -= row.height + _GAP
     return figure
+
+
+# The panels of a memory figure are placed by hand, in inches, so that time has one scale.
+_WIDTH, _PANEL, _LEFT, _GAP, _TOP, _BOTTOM = 12.8, 5.3, (0.65, 6.6), 0.42, 0.75, 0.6
+
+
+def _add_axes(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
+    """Axes whose lower left corner is at x, y. All in inches."""
+    across, up = figure.get_size_inches()
+    return figure.add_axes((x / across, y / up, width / across, height / up))
 
 
 class _Panel(NamedTuple):
@@ -201,15 +167,63 @@ class _Look(NamedTuple):
     ylabel: str
     colours: str
     limits: tuple[float, float]
-    bar: bool = False  # whether the colours need a key
+    bar: bool = False  # whether it has a colour bar
 
 
 class _Row(NamedTuple):
     height: float
     left: list[_Panel]
     right: list[_Panel]
-    look: _Look
-    left_look: _Look | None = None  # where it is another
+    looks: tuple[_Look, _Look]  # of the left and of the right panels
+
+
+def _outputs_title(errors: int, outlined: bool, symbols: str) -> str:
+    if symbols:
+        return "Outputs: probability of the character that came"
+    if not errors:
+        return "Outputs"
+    return f"Outputs, {errors} bit error{'s' * (errors > 1)}" + " outlined" * outlined
+
+
+def _episode_row(trace: Trace, title: str, symbols: str) -> _Row:
+    """Inputs on the left; targets above outputs on the right. title: that of the outputs."""
+    targets, outputs = (
+        np.where(trace.mask[:, None] > 0, x, np.nan) for x in (trace.targets, trace.outputs)
+    )
+    right = [_Panel(title, outputs)]
+    if not symbols:
+        right.insert(0, _Panel("Targets", targets))
+    look = left_look = _Look("channel", "Greys", (0.0, 1.0))
+    if trace.inputs.min() < 0 or trace.inputs.max() > 1:  # priorities, or counts
+        reach = float(np.abs(trace.inputs).max())
+        left_look = _Look("channel", "RdBu_r", (-reach, reach))
+    height = 2.2 if max(trace.inputs.shape[1], trace.targets.shape[1]) > 1 else 1.1
+    return _Row(height, [_Panel("Inputs", trace.inputs)], right, (left_look, look))
+
+
+def _memory_rows(machine: MachineTrace | None, slots: Array) -> list[_Row]:
+    """What is written and where, on the left; what is read and where, on the right."""
+    if machine is None:
+        return []
+    reads, adds = machine.reads.shape[1], machine.add.shape[1]
+    weights = machine.weights[:, :, slots]
+    peak = max(float(np.abs(machine.add).max()), float(np.abs(machine.reads).max()))
+    vectors = _Look("width", "RdBu_r", (-peak, peak), bar=True)
+    weightings = _Look("slot", "magma", (0.0, 1.0), bar=True)
+    return [
+        _Row(
+            1.4 * max(reads, adds),
+            _heads("Adds", machine.add),
+            _heads("Reads", machine.reads),
+            (vectors, vectors),
+        ),
+        _Row(
+            2.2 * max(reads, adds),
+            _heads("Write weighting", weights[:, reads:]),
+            _heads("Read weighting", weights[:, :reads]),
+            (weightings, weightings),
+        ),
+    ]
 
 
 def _heads(what: str, values: Array) -> list[_Panel]:
@@ -241,14 +255,14 @@ def _draw(axes: Axes, title: str, values: Array, look: _Look, slots: Array) -> A
     return image
 
 
-def _outline(axes: Axes, wrong: Array) -> None:
-    """Frames around single cells. wrong [n, 2]: time step and channel."""
-    frames = [Rectangle((t - 0.5, channel - 0.5), 1, 1) for t, channel in wrong]
-    axes.add_collection(PatchCollection(frames, facecolor="none", edgecolor=WRONG, linewidth=1.6))
+def _outline(axes: Axes, errors: Array) -> None:
+    """Frames around single cells. errors [n, 2]: time step and channel."""
+    frames = [Rectangle((t - 0.5, channel - 0.5), 1, 1) for t, channel in errors]
+    axes.add_collection(PatchCollection(frames, facecolor="none", edgecolor=ERROR, linewidth=1.6))
 
 
 def slots_in_use(weights: Array, threshold: float = 0.05, margin: int = 1) -> Array:
-    """The slots that some head ever gives weight to, as one stretch around the ring of slots.
+    """The slots to which some head ever gives weight, as one stretch of the ring of slots.
 
     weights [T, H, N] -> indices; the stretch leaves out the widest gap.
     """

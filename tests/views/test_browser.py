@@ -92,7 +92,7 @@ def test_a_column_is_sorted_by_the_mouse_and_by_the_keyboard(
     def models() -> list[str]:
         return list(table.locator("tbody td:first-child").all_inner_texts())
 
-    head = table.locator("th", has_text="above best possible")
+    head = table.locator("th", has_text="excess bits")
     head.locator("button").click()
     assert head.get_attribute("aria-sort") == "ascending"
     assert models() == ["NTM with LSTM 11", "NTM with GRU 11"]
@@ -111,7 +111,7 @@ def test_a_column_is_sorted_by_the_mouse_and_by_the_keyboard(
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Of machines small and large, and of a baseline."""
+    """Of NTMs small and large, and of a baseline."""
     folder = tmp_path_factory.mktemp("pages")
     small = NTMConfig(slots=7, width=5, read_heads=2, write_heads=3)
     traces = {"small": trace_of(small), "baseline": trace_of(None), "large": large_trace()}
@@ -159,7 +159,7 @@ def test_the_explorer_is_quiet_and_fits(
     assert opened.page.locator("#matrix").count() == (name != "baseline")
 
 
-def test_scrubbing_changes_the_picture_and_what_is_said(
+def test_scrubbing_changes_the_picture_and_what_is_read_aloud(
     browser: sync_api.Browser, pages: dict[str, Path]
 ) -> None:
     opened = Opened(browser, pages["small"], 1280)
@@ -168,7 +168,7 @@ def test_scrubbing_changes_the_picture_and_what_is_said(
     page.locator("#step").fill("5")
     assert page.locator("#at").inner_text() == "step 5 of 8, answering"
     assert picture(page, "matrix") != before
-    assert page.locator("#said").inner_text().startswith("Step 5: input 0 0 0 0; target ")
+    assert page.locator("#spoken").inner_text().startswith("Step 5: input 0 0 0 0; target ")
     for key, step in (("ArrowRight", 6), ("ArrowLeft", 5), ("Home", 0), ("End", 8), ("PageUp", 0)):
         page.keyboard.press(key)
         assert page.locator("#step").input_value() == str(step)

@@ -14,6 +14,7 @@ from ntm.memory.ntm import NTMConfig
 from ntm.model import ModelConfig, build_model
 from ntm.views import figures, paper
 from ntm.views.comparison import Curve
+from ntm.views.figures import sorting
 from tasks.copy import Copy
 from tasks.priority_sort import PrioritySort
 
@@ -61,7 +62,7 @@ def test_runs_of_like_length_are_drawn_once() -> None:
     assert any(np.all(np.asarray(line.get_ydata()) == 3.0) for line in axes.lines)
 
 
-def test_wrong_vectors_are_counted_and_marked() -> None:
+def test_bit_errors_are_counted_and_marked() -> None:
     task = Copy(width=3, length=(4, 4))
     episode = task.sample(np.random.default_rng(1), 1)
     inputs, targets, mask = (x[:, 0].numpy() for x in episode[:3])
@@ -71,7 +72,7 @@ def test_wrong_vectors_are_counted_and_marked() -> None:
     right = Trace(inputs, targets, mask, targets, None)
     wrong = Trace(inputs, targets, mask, outputs, None)
     drawn = figures.answers([[("four", right), ("again", wrong)]], "copy")
-    assert titles(drawn) == ["four: sequence accuracy", "again: 3 wrong bits"]
+    assert titles(drawn) == ["four: no bit errors", "again: 3 bit errors"]
     (marks,) = [line for axes in drawn.axes for line in axes.lines]
     assert np.asarray(marks.get_xdata()).tolist() == [0, 3]  # steps of the answer
 
@@ -95,7 +96,7 @@ def test_contexts_that_recur_are_found_where_they_end() -> None:
 
 
 def machine(places: np.ndarray, slots: int) -> MachineTrace:
-    """A machine that has one read head, and write heads with these foci, [T, Q]."""
+    """An NTM with one read head, and write heads with these foci, [T, Q]."""
     steps, heads = places.shape
     weights = np.zeros((steps, 1 + heads, slots))
     weights[:, 0, 0] = 1
@@ -138,7 +139,7 @@ def test_slots_that_are_read_in_order_of_priority_are_recognised() -> None:
     assert figures.sort_locations(traced_, priority).r_squared < 0.5
 
 
-def test_sorting_is_drawn_with_and_without_a_machine() -> None:
+def test_an_example_of_sorting_needs_no_model() -> None:
     example = figures.sort_example(traced(), "example")
     assert titles(example) == ["Inputs", "Targets: from the highest priority down"]
     heights = [bar.get_height() for bar in example.axes[3].patches if isinstance(bar, Rectangle)]
@@ -146,12 +147,12 @@ def test_sorting_is_drawn_with_and_without_a_machine() -> None:
     assert heights == sorted(heights, reverse=True)
 
 
-def test_how_a_machine_sorts_is_drawn_as_what_explains_it_best(
+def test_how_an_ntm_sorts_is_drawn_as_what_explains_it_best(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def titles_if(share: float) -> list[str]:
         found = figures.SortSelection(writer=2, reader=0, lag=1, share=share)
-        monkeypatch.setattr(figures, "sort_selection", lambda *_: found)
+        monkeypatch.setattr(sorting, "sort_selection", lambda *_: found)
         return titles(figures.sort_use(traced(read_heads=2, write_heads=3), "sort"))
 
     linear = titles_if(share=-1)

@@ -50,7 +50,7 @@ def test_a_baseline_shows_inputs_and_outputs_alone() -> None:
     assert [t.split(",")[0] for t in shown] == ["Inputs", "Targets", "Outputs"]
 
 
-def test_wrong_bits_are_counted_and_outlined_where_they_are() -> None:
+def test_bit_errors_are_counted_and_outlined_where_they_are() -> None:
     trace = trace_of(None)
     outputs = trace.targets.copy()
     outputs[6, 1] = 1 - outputs[6, 1]
@@ -58,7 +58,7 @@ def test_wrong_bits_are_counted_and_outlined_where_they_are() -> None:
     outputs[0, 0] = 1  # before the answer: not scored
     wrong = Trace(trace.inputs, trace.targets, trace.mask, outputs, None)
     figure = memory_figure(wrong, "copy")
-    (axes,) = [a for a in figure.axes if "2 wrong bits" in a.get_title(loc="left")]
+    (axes,) = [a for a in figure.axes if "2 bit errors" in a.get_title(loc="left")]
     centres = [
         np.mean(np.asarray(path.vertices)[:4], axis=0).tolist()
         for path in axes.collections[0].get_paths()
@@ -78,7 +78,7 @@ def test_wrong_bits_are_counted_and_outlined_where_they_are() -> None:
         ([], list(range(10))),
     ],
 )
-def test_theslots_in_use_are_one_stretch_of_the_ring(used: list[int], expected: list[int]) -> None:
+def test_the_slots_in_use_are_one_stretch_of_the_ring(used: list[int], expected: list[int]) -> None:
     weights = np.full((4, 2, 10), 0.01)
     for t, slot in enumerate(used):
         weights[t % 4, t % 2, slot] = 0.9
@@ -137,7 +137,7 @@ def test_inputs_of_a_text_are_named_and_no_output_is_called_wrong() -> None:
     task = CharLM(path=grammar.shared_file(), length=17)
     trace = record(model, task.sample(np.random.default_rng(1), 1), task.loss)
     figure = memory_figure(trace, "text", task.symbols)
-    assert titles(figure) == ["Inputs", "Outputs: the probability of what came"]
+    assert titles(figure) == ["Inputs", "Outputs: probability of the character that came"]
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert "".join(names) == task.symbols.replace(" ", "_")
 
