@@ -48,49 +48,24 @@ from ntm.runs.resources import fused_threads, guarded_memory
 from ntm.runs.session import StopOnSignal, train_command, train_recorded
 from ntm.runs.start import continue_run, settings_of_test, start_run
 from ntm.runs.status import Status
-from ntm.training import limits
-from ntm.training.episodes import draw
 from ntm.training.load import load_config, usual_folder
 from ntm.training.loop import Watcher
 from ntm.training.schema import Config
 from ntm.training.settings import Grid, Settings, as_axes, as_settings
-from ntm.training.streams import Stream, numpy_generator
 from ntm.training.task_settings import as_tested, task_settings
 from ntm.views import plots
 from ntm.views import report as page
 from ntm.views import study as study_page
 from ntm.views import tensorboard as board
 from ntm.views.console import Display, SweepConsole, TrainingConsole, standard_error
-from ntm.views.run import Pictures
-from tasks import Episode, Task
+from ntm.views.run import draw_run, held_out_episode
+from tasks import Episode
 from tasks.losses import BITS
 
 __all__ = [
-    "NTM",
-    "Benchmark",
-    "Evaluation",
-    "Kinds",
-    "NTMError",
-    "Report",
-    "Reproduction",
-    "Run",
-    "Status",
-    "Sweep",
-    "Trace",
-    "Trained",
-    "bench",
-    "evaluate",
-    "kinds",
-    "load",
-    "plot",
-    "plot_memory",
-    "register",
-    "report",
-    "reproduce",
-    "sample",
-    "sweep",
-    "task_settings",
-    "trace",
+    "NTM", "Benchmark", "Evaluation", "Kinds", "NTMError", "Report", "Reproduction", "Run",
+    "Status", "Sweep", "Trace", "Trained", "bench", "evaluate", "kinds", "load", "plot",
+    "plot_memory", "register", "report", "reproduce", "sample", "sweep", "task_settings", "trace",
     "train",
 ]  # fmt: skip
 
@@ -185,7 +160,7 @@ def evaluate(
         model, config = load_model(directory, where, slots)
         tested = as_tested(config.task, given)
         given = settings_of_test(directory, tested, given)
-        summary = scoring.evaluate(model, tested, episodes, seed).summary()
+        summary = scoring.evaluate(model, tested, episodes, seed, engine=config.engine).summary()
     weights, memory = directory.load_best().state, config.model.memory
     found = Evaluation(
         task=given,
@@ -236,16 +211,9 @@ def trace(
     if episode is None:
         if not isinstance(model, Trained):
             raise UsageError("episode: is missing; only the model of a run has a task to draw from")
-        _, episode = _episode(model.config, {**(task or {}), **settings}, seed)
+        _, episode = held_out_episode(model.config, {**(task or {}), **settings}, seed)
     loss = model.task.loss if isinstance(model, Trained) else BITS
     return record(model, episode, loss, index, slots if isinstance(source, Model) else None)
-
-
-def _episode(config: Config, settings: Mapping[str, Any], seed: int) -> tuple[Task, Episode]:
-    """A held-out task, by default of the size in validation, and one episode of it."""
-    task = as_tested(config.task, dict(settings) or config.validation.task).held_out("test")
-    limits.check(task, config.model, batch=1, history=False)
-    return task, draw(task, numpy_generator(seed, Stream.EVALUATION), 1)
 
 
 def plot_memory(found: Trace, title: str = "", symbols: str = "") -> Figure:
@@ -276,35 +244,8 @@ def plot(
 
     Returns the files that were written.
     """
-    directory = RunDir.open(run)
-    model, config = load_model(directory, slots=slots)
-    shown, episode = _episode(config, {**(task or {}), **settings}, seed)
-    moments = _snapshots(directory) if learning else []
-    options = {name: value for name, value in (("slots", slots), ("seed", seed)) if value}
-    pictures = Pictures(directory, config, shown, episode, options)
-    found = record(model, episode, shown.loss)
-    pictures.learning_curve()
-    pictures.memory(found)
-    pictures.accuracy()
-    if explore:
-        pictures.explorer(found)
-    if animate:
-        pictures.episode(found)
-    if moments:
-        models = {n: load_model(directory, slots=slots, snapshot=n)[0] for n in moments}
-        pictures.learning({n: record(m, episode, shown.loss) for n, m in models.items()})
-    return pictures.written
-
-
-def _snapshots(run: RunDir) -> list[int]:
-    """The sequences after which a run kept snapshots. Raises NTMError where there are none."""
-    if not (moments := run.snapshots()):
-        raise NTMError(
-            f"{run.path}: no snapshots were kept; ntm train --set train.snapshots=24 keeps some"
-        )
-    if not run.rows(run.validation_file):
-        raise NTMError(f"{run.validation_file}: holds no row of validation")
-    return moments
+    given = {**(task or {}), **settings}
+    return draw_run(RunDir.open(run), given, slots, seed, explore, animate, learning)
 
 
 def sample(

@@ -70,10 +70,7 @@ def list_() -> None:
 def train(
     config: ConfigArgument,
     settings: SetOption = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, help="Short for --set seed=N.", show_default="as the config says"),
-    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Short for --set seed=N.")] = None,
     run: Annotated[
         Path | None,
         typer.Option(help="The run's folder.", show_default="runs/<task>/<model>/seed-<n>"),
@@ -101,7 +98,7 @@ def train(
         engine=engine, threads=threads, progress=not quiet, tensorboard=tensorboard,
     )  # fmt: skip
     typer.echo(tables.ending(done), err=True)
-    _exit(130 if done.status is api.Status.INTERRUPTED else 0)
+    raise typer.Exit(130 if done.status is api.Status.INTERRUPTED else 0)
 
 
 @app.command()
@@ -158,7 +155,7 @@ def sweep(
     typer.echo(tables.swept(done), err=True)
     if done.report is not None:
         _print_report(done.report.files, done.report.left_out)
-    _exit(130 if done.left else 1 if done.failed else 0)
+    raise typer.Exit(130 if done.left else 1 if done.failed else 0)
 
 
 @app.command()
@@ -282,7 +279,7 @@ def reproduce(
     _print_problems(done.left_out)
     for text in done.missing:
         typer.echo(text, err=True)
-    _exit(1 if done.not_drawn else 0)
+    raise typer.Exit(1 if done.not_drawn else 0)
 
 
 @app.command()
@@ -318,11 +315,6 @@ def _print_report(files: Iterable[Path], left_out: Iterable[tuple[Path, str]]) -
 def _print_problems(left_out: Iterable[tuple[Path, str]]) -> None:
     for path, problem in left_out:
         typer.echo(f"left out: {path}: {problem}", err=True)
-
-
-def _exit(code: int) -> None:
-    if code:
-        raise typer.Exit(code)
 
 
 class _ToStandardError(logging.Handler):

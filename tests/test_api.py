@@ -291,13 +291,11 @@ def test_a_trace_of_a_run_is_the_one_that_is_plotted(run: ntm.Run) -> None:
 def test_a_sweep_gives_its_runs_and_its_report(folder: Path) -> None:
     given = {"train.sequences": 20}
     found = ntm.sweep(
-        "small.yaml", seeds=2, grid={"train.batch": [1, 2]}, settings=given, workers=2, out="many",
+        "small.yaml", seeds=1, grid={"train.batch": [1, 2]}, settings=given, workers=2, out="many",
         progress=False,
     )  # fmt: skip
-    assert (found.total, found.before, found.left, found.failed) == (4, 0, 0, {})
-    assert {(run.config.train.batch, run.config.seed) for run in found.done} == {
-        (batch, seed) for batch in (1, 2) for seed in (1, 2)
-    }
+    assert (found.total, found.before, found.left, found.failed) == (2, 0, 0, {})
+    assert {run.config.train.batch for run in found.done} == {1, 2}
     assert found.report is not None
     assert [path.name for path in found.report.files] == ["report.html", "report.md", "results.csv"]
     broken = Path("many/broken")

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from ntm.analysis.trace import Trace
+from ntm.analysis.trace import Trace, record
+from ntm.errors import NTMError
 from ntm.runs.folder import RunDir
+from ntm.runs.models import load_model
+from ntm.training import limits
+from ntm.training.episodes import draw
 from ntm.training.schema import Config
+from ntm.training.streams import Stream, numpy_generator
+from ntm.training.task_settings import as_tested
 from ntm.views import animation, explorer, plots
 from ntm.views.comparison import accuracy, curve_of
 from tasks import Episode, Task
@@ -89,3 +96,52 @@ class Pictures:
 
     def _file(self, name: str, suffix: str) -> Path:
         return self.run.picture(name, self.options).with_suffix(suffix)
+
+
+def draw_run(
+    run: RunDir,
+    settings: Mapping[str, Any],
+    slots: int | None,
+    seed: int,
+    explore: bool,
+    animate: bool,
+    learning: bool,
+) -> list[Path]:
+    """Draws a run into its folder, as :func:`ntm.api.plot` describes it; the files written."""
+    model, config = load_model(run, slots=slots)
+    shown, episode = held_out_episode(config, settings, seed)
+    moments = _snapshots(run) if learning else []
+    options = {name: value for name, value in (("slots", slots), ("seed", seed)) if value}
+    pictures = Pictures(run, config, shown, episode, options)
+    found = record(model, episode, shown.loss)
+    pictures.learning_curve()
+    pictures.memory(found)
+    pictures.accuracy()
+    if explore:
+        pictures.explorer(found)
+    if animate:
+        pictures.episode(found)
+    if moments:
+        models = {n: load_model(run, slots=slots, snapshot=n)[0] for n in moments}
+        pictures.learning({n: record(m, episode, shown.loss) for n, m in models.items()})
+    return pictures.written
+
+
+def held_out_episode(
+    config: Config, settings: Mapping[str, Any], seed: int
+) -> tuple[Task, Episode]:
+    """A held-out task, by default of the size in validation, and one episode of it."""
+    task = as_tested(config.task, dict(settings) or config.validation.task).held_out("test")
+    limits.check(task, config.model, batch=1, history=False)
+    return task, draw(task, numpy_generator(seed, Stream.EVALUATION), 1)
+
+
+def _snapshots(run: RunDir) -> list[int]:
+    """The sequences after which a run kept snapshots. Raises NTMError where there are none."""
+    if not (moments := run.snapshots()):
+        raise NTMError(
+            f"{run.path}: no snapshots were kept; ntm train --set train.snapshots=24 keeps some"
+        )
+    if not run.rows(run.validation_file):
+        raise NTMError(f"{run.validation_file}: holds no row of validation")
+    return moments

@@ -523,7 +523,7 @@ def test_compiled_now_or_read_from_the_cache_the_bits_are_the_same(tmp_path: Pat
 import torch
 from controllers import build_controller, configure
 from ntm.kernels.dispatch import unroll
-from ntm.memory.ntm import NTMConfig, NTMCell
+from ntm.memory.ntm import NTMCell, NTMConfig
 generator = torch.Generator().manual_seed(1)
 memory = NTMConfig(slots=33, width=7, write_heads=2)
 controller = build_controller(configure(kind="lstm", size=19), 5 + 7, generator)
