@@ -76,7 +76,7 @@ class Learner:
             self.sinks[0].append(parameter.grad.numpy())
 
     def __call__(
-        self, inputs: Tensor, targets: Tensor, mask: Tensor, slots: int | None = None
+        self, inputs: Tensor, targets: Tensor, mask: Tensor, *, slots: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """Adds the gradients of the mean cost of a sequence to every ``.grad``.
 
@@ -137,8 +137,8 @@ class Learner:
             dlogits, doutputs = np.empty_like(ys), np.empty_like(outputs)
             targets = Targets(ys, mask, number(1 / found.shape[1]))
             nats, errors = found[:, group]
-            cost = Cost(nats, errors, dlogits, doutputs)
-            cross_entropy(outputs, readout, bias, targets, cost)
+            outcome = Outcome(nats, errors, dlogits, doutputs)
+            cross_entropy(outputs, readout, bias, targets, outcome)
             add_gradient(rows(dlogits), 0, rows(outputs), 0, readout_sinks)
             if self.trains:
                 places = rollout.backward(outputs, doutputs, (), sinks[:count])
@@ -156,8 +156,8 @@ class Targets(NamedTuple):
     share: Any  # of a sequence's cost in what the derivatives are of
 
 
-class Cost(NamedTuple):
-    """What the outputs cost."""
+class Outcome(NamedTuple):
+    """What the outputs cost, and the derivatives."""
 
     nats: Any  # [B]
     errors: Any  # [B]
@@ -166,19 +166,19 @@ class Cost(NamedTuple):
 
 
 @kernel
-def cross_entropy(outputs: Any, readout: Any, bias: Any, targets: Any, cost: Any) -> None:
+def cross_entropy(outputs: Any, readout: Any, bias: Any, targets: Any, outcome: Any) -> None:
     """Readout and cost, and the derivatives of a share of the cost by logits and outputs."""
     T, B, C = outputs.shape
     O, one = bias.shape[0], outputs.dtype.type(1)  # noqa: E741
     zero, half = one - one, one / (one + one)
     for t in range(T):
-        logits = cost.dlogits[t]
+        logits = outcome.dlogits[t]
         for b in range(B):
             row = logits[b]
             for o in range(O):
                 row[o] = bias[o]
         W = Matrix(at(readout, 0), C, 1)
-        dlogits = Matrix(at(cost.dlogits, t * B * O), O, 1)
+        dlogits = Matrix(at(outcome.dlogits, t * B * O), O, 1)
         add_dots(dlogits, Matrix(at(outputs, t * B * C), C, 1), W, B, O, C)
         for b in range(B):
             row, target, scored = logits[b], targets.bits[t, b], targets.mask[t, b]
@@ -192,7 +192,7 @@ def cross_entropy(outputs: Any, readout: Any, bias: Any, targets: Any, cost: Any
                 small = exp(-abs(x))
                 p = one / (one + small)
                 row[o] = ((p if x >= zero else small * p) - y) * scored * targets.share
-            cost.nats[b] += total * scored
-            cost.errors[b] += errors * scored
-            cost.doutputs[t, b] = 0
-        add_product(Matrix(at(cost.doutputs, t * B * C), C, 1), dlogits, W, B, C, O)
+            outcome.nats[b] += total * scored
+            outcome.errors[b] += errors * scored
+            outcome.doutputs[t, b] = 0
+        add_product(Matrix(at(outcome.doutputs, t * B * C), C, 1), dlogits, W, B, C, O)

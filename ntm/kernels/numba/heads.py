@@ -5,6 +5,10 @@ in ``addressing.py`` and ``access.py``, which compute the same for whole batches
 the derivative of the loss with respect to what follows it. R read heads come before Q write
 heads, H = R + Q, unless they are shared, H = R = Q; ``writer`` is the first that writes.
 
+A function takes ``step``, an :class:`Access`; ``heads``, the sizes; ``scratch``, one thread's; and
+``d``, an :class:`AccessAdjoint`, which the derivatives go through on their way back in time. All of
+them are in ``records.py``.
+
 One row e of the interface holds what the heads are told, as ``NTMCell.interface_sizes`` lays it
 out, k a | e g | beta gamma | s, and behind it the derivatives of beta and gamma with respect to
 what went into their softplus.

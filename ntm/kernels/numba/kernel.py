@@ -1,7 +1,8 @@
 """A whole sequence forward, and a whole sequence backward, for some samples of a batch.
 
 Samples are worked on in groups, so that each weight is fetched once for several of them; the
-samples of one call are one thread's. A controller alone is a model with zero heads.
+samples of one call are one thread's. A controller alone is a model with zero heads. All records,
+``p`` for the :class:`Parameters`, are in ``records.py``.
 """
 
 from __future__ import annotations

@@ -31,10 +31,8 @@ def unroll(
         T / recompute_every + recompute_every steps.
     weighting_grad: what derivatives by the weights w_t are clipped to, at every step.
 
-    Sizes and types are taken to be right: whoever calls has looked at them.
+    Sizes, types and options are taken to be right: ``ntm.kernels.border`` has looked at them.
     """
-    if recompute_every is not None and recompute_every < 1:
-        raise ValueError(f"recompute_every should be at least 1, not {recompute_every}")
     if len(xs) == 0 or xs.shape[1] == 0:
         return Core.unroll(core, xs, state)
     layout = Layout(core)
