@@ -15,7 +15,7 @@ from ntm.model import Model
 pytest.importorskip("numba")
 
 from ntm.kernels.numba import Learner, cost
-from tests.kernels.test_kernels import KINDS, VARIANTS, Case, config_of, make
+from tests.kernels.common import KINDS, VARIANTS, Case, config_of, make
 
 
 def made(case: Case, outputs: int, seed: int = 0) -> tuple[Model, Tensor, Tensor, Tensor]:

@@ -17,7 +17,7 @@ from ntm.runs import cluster
 from ntm.runs.cluster import RayExecutor, pack, run_here, unpack
 from ntm.runs.folder import RunDir
 from tests.small import Watch, new_run, small_config, train
-from tests.training.test_loop import CPU
+from tests.training.common import CPU
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """

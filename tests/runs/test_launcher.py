@@ -15,7 +15,7 @@ from ntm.runs.launcher import HOME, INTERRUPTED, Child, Outcome, argv, search_pa
 from ntm.runs.processor import processor
 from ntm.runs.sweep import sweep
 from tests.runs.test_sweep import SMALL, Watch
-from tests.test_plugins import MINE as MINE_CONTROLLER
+from tests.test_registry import MINE as MINE_CONTROLLER
 
 MINE = "raise SystemExit('a file of the user was imported in place of ours')\n"
 

@@ -15,7 +15,7 @@ from ntm.training.schema import Config
 from tasks.copy import Copy
 from tasks.priority_sort import PrioritySort
 from tests.small import SMALL, Watch, new_run, small_config_of, train
-from tests.training.test_loop import CPU, stop_after
+from tests.training.common import CPU, stop_after
 
 SORT = {"kind": "priority_sort", "width": 3, "items": 11, "sorted": 7}
 

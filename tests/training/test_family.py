@@ -20,7 +20,7 @@ from ntm.training.load import dump_config, expand, load_config, parse_config, sh
 from ntm.training.schema import Config
 from tests.small import Watch, new_run, train
 from tests.tasks import grammar
-from tests.training.test_loop import CPU
+from tests.training.common import CPU
 
 SMALL = """
 parameters: 700

@@ -15,7 +15,7 @@ from ntm.training import limits
 from ntm.training.load import load_config, parse_config
 from tasks.copy import Copy
 from tests.small import SMALL, Watch, new_run, small_config, train
-from tests.training.test_loop import CPU
+from tests.training.common import CPU
 
 
 def model(size: int = 5, **memory: int) -> dict[str, Any]:

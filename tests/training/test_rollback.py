@@ -14,7 +14,7 @@ from ntm.runs.folder import RunDir
 from ntm.training.schedule import Progress
 from ntm.training.schema import Config
 from tests.small import SMALL, Watch, new_run, small_config_of, train
-from tests.training.test_loop import CPU, stop_after
+from tests.training.common import CPU, stop_after
 
 COPY = {"kind": "copy", "width": 3, "length": [2, 4]}
 #: Validations that are trained as usual; then, until the next, a step size that breaks everything.

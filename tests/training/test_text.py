@@ -36,7 +36,7 @@ from tasks.copy import Copy
 from tasks.text import SYMBOLS, load_words
 from tests.small import Watch, new_run, small_config, train
 from tests.tasks import grammar
-from tests.training.test_loop import CPU, stop_after
+from tests.training.common import CPU, stop_after
 
 NTM: dict[str, Any] = {"slots": 9, "width": 5}
 
