@@ -373,7 +373,7 @@ def test_right_answers_by_characters_seen(ntm: Terminal) -> None:
     reported = ntm("report", run)
     assert reported.code == 0
     assert Path("report/figures/autocomplete-accuracy.svg").stat().st_size > 1000
-    assert "bits above 0" in Path("report/report.md").read_text()
+    assert "bits per guess" in Path("report/report.md").read_text()
 
 
 def test_what_evaluation_finds_is_kept_once_for_each_question(ntm: Terminal) -> None:
@@ -427,7 +427,7 @@ def test_a_run_is_not_overwritten_and_can_be_extended(ntm: Terminal) -> None:
     ("arguments", "code", "message"),
     [
         (["train", "smal.yaml"], 2, "smal.yaml: no such file"),
-        (["train", "compare/copy"], 2, "ntm sweep compare/copy runs them all"),
+        (["train", "compare/copy"], 2, "or all with ntm sweep compare/copy"),
         (["train", "compare/copy:lsmt"], 2, "did you mean compare/copy:lstm?"),
         (["train", "small.yaml", "--set", "task.lenght=3"], 2, "did you mean length?"),
         (["train", "small.yaml", "--set", "train.batch=x"], 2, "train.batch: should be a valid"),

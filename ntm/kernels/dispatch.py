@@ -83,7 +83,7 @@ def unroll(
         state = border.check(core, xs, state)
     elif state is None:
         state = core.initial_state(xs.shape[1])
-    if engine != "reference" and xs.shape[0] and xs.shape[1]:
+    if engine != "reference" and (around is not None or 0 not in xs.shape[:2]):
         needless = _needless(core)
         obstacle = needless or around or _obstacle(core) or _of_tensors(xs, state)
         if obstacle is None:

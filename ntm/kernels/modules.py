@@ -119,13 +119,21 @@ def layers_of(core: nn.Module) -> list[Core]:
 
 def tensors_of(module: nn.Module) -> Iterator[Tensor]:
     """All parameters and buffers; as ``parameters()`` and ``buffers()``, but ten times as fast."""
-    for own in (module._parameters, module._buffers):
-        for tensor in own.values():
-            if tensor is not None:
-                yield tensor
-    for child in module._modules.values():
-        if child is not None:
-            yield from tensors_of(child)
+    for one in _tree(module):
+        for own in (one._parameters, one._buffers):
+            if own:
+                for tensor in own.values():
+                    if tensor is not None:
+                        yield tensor
+
+
+def _tree(module: nn.Module) -> list[nn.Module]:
+    """The module and all inside it."""
+    found = [module]
+    for one in found:  # which grows on the way
+        if one._modules:
+            found += [child for child in one._modules.values() if child is not None]
+    return found
 
 
 # Has it been changed?
@@ -140,24 +148,19 @@ def check_untouched(core: nn.Module) -> None:
         or torch_module._global_backward_pre_hooks
     ):
         raise ChangedError("a hook on all modules wants to be called")
-    _check_untouched(core, core)
-
-
-def _check_untouched(module: nn.Module, core: nn.Module) -> None:
-    if (
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-    ):
-        raise ChangedError(f"a hook on {_name(module, core)} wants to be called")
-    methods = _methods(type(module))  # type: ignore[arg-type]
-    if not methods.isdisjoint(module.__dict__):
-        own = sorted(methods.intersection(module.__dict__))
-        raise ChangedError(f"{_name(module, core)} has a method of its own, {own[0]}")
-    for child in module._modules.values():
-        if child is not None:
-            _check_untouched(child, core)
+    for module in _tree(core):
+        own = module.__dict__
+        if (
+            own["_forward_hooks"]
+            or own["_forward_pre_hooks"]
+            or own["_backward_hooks"]
+            or own["_backward_pre_hooks"]
+        ):
+            raise ChangedError(f"a hook on {_name(module, core)} wants to be called")
+        methods = _methods(type(module))  # type: ignore[arg-type]
+        if not methods.isdisjoint(own):
+            name = sorted(methods.intersection(own))[0]
+            raise ChangedError(f"{_name(module, core)} has a method of its own, {name}")
 
 
 @lru_cache(maxsize=256)

@@ -11,14 +11,13 @@ if __name__ == "__main__":
     sys.path[:] = setup["path"]  # instead of the folder of this file, before anything of ours
     sys.argv = ["ntm", *sys.argv[2:]]
 
-    from importlib import import_module
-
     from ntm.cli import main
     from ntm.errors import NTMError
+    from ntm.registry import register_from
 
     try:
         for place in setup["plugins"]:
-            import_module("ntm.registry").register_from(place)
+            register_from(place)
     except NTMError as error:
         sys.stderr.write(f"ntm: {error}\n")
         sys.exit(error.exit_code)

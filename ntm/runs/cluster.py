@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 from ntm.errors import UsageError
 from ntm.files import TEMPORARY, write_file
+from ntm.registry import registered
 from ntm.runs.executor import End
 from ntm.runs.jobs import Job
-from ntm.runs.launcher import Child, Outcome, registered
+from ntm.runs.launcher import Child, Outcome
 from ntm.training.load import dump_config
 
 #: Seconds between the copies of a run that its node sends while it trains: what a node that dies

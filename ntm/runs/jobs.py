@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ntm.errors import NTMError, UsageError
+from ntm.registry import require_importable
 from ntm.runs.folder import Evaluation, RunDir
 from ntm.runs.start import EXTENDABLE, flat
 from ntm.training.load import expand, load_config, short_name, to_dict
@@ -65,6 +66,11 @@ class Job:
     folder: Path
     resolved: Config
     tests: tuple[Test, ...] = ()
+
+    def __post_init__(self) -> None:
+        """A child process trains it, so it must be able to import every class of the config."""
+        model = self.resolved.model
+        require_importable(self.resolved.task, model.controller, model.memory)
 
     @property
     def run(self) -> RunDir:

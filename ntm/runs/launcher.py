@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ntm.errors import RunLockedError
+from ntm.registry import registered
 
 #: The folder that holds the packages ``ntm``, ``tasks``, ``controllers`` and ``configs``.
 HOME = Path(__file__).resolve().parents[2]
@@ -47,12 +48,6 @@ def search_path() -> list[str]:
     return list(dict.fromkeys(map(str, path)))
 
 
-def registered() -> list[str]:
-    """The classes registered from Python in this process, as ``module:Class``."""
-    registry = sys.modules.get("ntm.registry")
-    return list(registry.registered()) if registry else []
-
-
 class Outcome(NamedTuple):
     """How a child has ended: its exit code, or minus the signal that killed it."""
 
@@ -77,7 +72,7 @@ class Outcome(NamedTuple):
 class Child:
     """A running ``ntm WORDS...``.
 
-    threads: for its OpenMP; by default what the environment says.
+    threads: for its OpenMP; by default those of the environment.
     own_session: Ctrl-C at the terminal does not reach it; whoever started it passes it on.
     """
 

@@ -190,7 +190,7 @@ def study_of(sources: Sequence[str], given: Mapping[str, object]) -> Study | Non
         raise UsageError(f"{found[0]}: is a study, and is swept alone")
     for option, value in given.items():
         if value:
-            raise UsageError(f"{option}: {found[0]} is a study, whose file says that")
+            raise UsageError(f"{option}: {found[0]} is a study, and its file sets that")
     return load_study(found[0])
 
 

@@ -471,7 +471,7 @@ def test_functional_call_uses_the_parameters_it_is_given() -> None:
     torch.testing.assert_close(found, other(randn(T, B, I))[0])
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.trace")
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace", "ignore::torch.jit.TracerWarning")
 def test_traced() -> None:
     model = model_of().requires_grad_(False)
     traced = torch.jit.trace(

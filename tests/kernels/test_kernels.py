@@ -23,6 +23,7 @@ from ntm.memory.ntm import NTMCell, NTMConfig, NTMState
 numba = pytest.importorskip("numba")
 
 from ntm.kernels import numba as fused  # noqa: E402
+from ntm.kernels import threads  # noqa: E402
 from ntm.kernels.numba import jit, math, workspace  # noqa: E402
 
 
@@ -227,7 +228,7 @@ def test_sizes(case: Case) -> None:
 
 @st.composite
 def cases(draw: Any) -> Case:
-    """A machine of any shape: sizes that all differ, so that no two can be mixed up."""
+    """An NTM of any shape: sizes that all differ, so that no two can be mixed up."""
     N = draw(st.sampled_from([1, 2, 3, 128, *range(4, 24)]))
     W = draw(st.sampled_from([1, *range(2, 24)]).filter(lambda n: n != N))
     T, B, I, size = draw(  # noqa: E741
@@ -248,13 +249,13 @@ def cases(draw: Any) -> Case:
     spread=st.one_of(st.just(0.5), st.floats(0.1, 300)),
     seed=st.integers(0, 10**6),
 )
-def test_any_machine_to_within_rounding(case: Case, spread: float, seed: int) -> None:
+def test_any_ntm_to_within_rounding(case: Case, spread: float, seed: int) -> None:
     """1e-9 of the largest number, or what rounding explains.
 
     Gates saturate here, gamma and beta reach hundreds, and a slot may be erased to the noise
-    that is left of it, whose direction then counts. How far rounding moves such a machine is
+    that is left of it, whose direction then counts. How far rounding moves such an NTM is
     measured: the reference itself, with every number that it is given changed by about 1e-15.
-    Extreme machines take two steps: a gamma of 100 makes a difference 100 times as large in
+    Extreme ones take two steps: a gamma of 100 makes a difference 100 times as large in
     every step, and one of 1e-16 is always there.
     """
     if spread > 3:
@@ -279,7 +280,7 @@ def test_any_machine_to_within_rounding(case: Case, spread: float, seed: int) ->
             assert (x - y).abs().max() <= 1e-9 * largest + 1000 * rounding
 
 
-def test_from_the_machines_own_first_state(two_threads: None) -> None:
+def test_from_its_own_first_state(two_threads: None) -> None:
     """Memory at 1e-6, one-hot weights, expanded tensors."""
     cell, xs, _ = make(Case(B=5))
     results = []
@@ -382,8 +383,8 @@ def test_sizes_in_turn_share_a_block_and_are_laid_out_once(monkeypatch: Any) -> 
     assert len(workspace._idle) == 1
 
 
-def test_layouts_that_are_too_short_or_too_many_are_replaced(monkeypatch: Any) -> None:
-    monkeypatch.setattr(workspace, "LAYOUTS", 2)
+def test_workspaces_that_are_too_short_or_too_many_are_replaced(monkeypatch: Any) -> None:
+    monkeypatch.setattr(workspace, "WORKSPACES", 2)
     monkeypatch.setattr(workspace, "_idle", [])
     made = [make(Case(T=T, N=N)) for T, N in ((15, 40), (4, 13), (9, 13), (6, 29), (3, 13))]
     alone = []
@@ -395,22 +396,99 @@ def test_layouts_that_are_too_short_or_too_many_are_replaced(monkeypatch: Any) -
         for each, found in zip(made, alone, strict=True):
             assert same_bits(found, measure(fused.unroll, *each))
             (block,) = workspace._idle
-            assert 1 <= len(block.layouts) <= 2
-            assert all(laid.block is block.memory for laid in block.layouts.values())
+            assert 1 <= len(block.workspaces) <= 2
+            assert all(laid.block is block.memory for laid in block.workspaces.values())
 
 
-@pytest.mark.parametrize("segment", [1, 3, 7, 100])
+@pytest.mark.parametrize("every", [1, 3, 7, 100])
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
-def test_segments_give_the_same_gradients(kind: str, segment: int) -> None:
+def test_recomputed_gradients_are_the_same(kind: str, every: int) -> None:
     made = make(Case(kind, 2, T=10, R=2, Q=2))
     whole = measure(fused.unroll, *made)
-    parts = measure(functools.partial(fused.unroll, recompute_every=segment), *made)
-    assert all(map(torch.equal, whole.values, parts.values))
-    assert distance(whole, parts) < 1e-13
+    again = measure(functools.partial(fused.unroll, recompute_every=every), *made)
+    assert all(map(torch.equal, whole.values, again.values))
+    assert distance(whole, again) < 1e-13
+
+
+@pytest.mark.parametrize("every", [1, 4, 9])
+def test_without_a_memory_recomputed_gradients_are_the_same(every: int) -> None:
+    core = build_controller(configure("lstm", size=7, layers=2), 4, generator(1)).double()
+    xs = torch.randn(10, 3, 4, generator=generator(2), dtype=torch.float64)
+    start = [t.clone() for t in leaves(core.initial_state(3))]
+    whole = measure(fused.unroll, core, xs, start)
+    again = measure(functools.partial(fused.unroll, recompute_every=every), core, xs, start)
+    assert all(map(torch.equal, whole.values, again.values))
+    assert distance(whole, again) < 1e-13
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def gradients_between(core: Core, xs: Tensor, before: Any, between: Any) -> list[Tensor]:
+    """Something is done before the forward pass, and something before the backward pass."""
+    before()
+    outputs, end = fused.unroll(core, xs, core.initial_state(xs.shape[1]))
+    loss = outputs.square().sum() + sum(t.sum() for t in leaves(end))
+    between()
+    found = torch.autograd.grad(loss, list(core.parameters()), allow_unused=True)
+    return [t for t in found if t is not None]
+
+
+@pytest.mark.parametrize("memory", [True, False])
+@pytest.mark.parametrize(("forward", "backward"), [(1, 4), (4, 1), (2, 3)])
+def test_the_backward_pass_has_the_threads_of_the_forward_pass(
+    memory: bool, forward: int, backward: int
+) -> None:
+    cell, xs, _ = make(Case("gru", B=32, R=2, Q=2, I=4))
+    core = cell if memory else build_controller(configure("gru", size=9), 4, generator(1)).double()
+    before = threads.threads()
+
+    def use(count: int) -> Any:
+        return lambda: setattr(threads, "_threads", count)
+
+    try:
+        same = gradients_between(core, xs, use(forward), lambda: None)
+        other = gradients_between(core, xs, use(forward), use(backward))
+    finally:
+        use(before)()
+    assert all(map(torch.equal, same, other))
+
+
+def test_the_backward_pass_has_the_module_of_the_forward_pass() -> None:
+    """Another controller, of another size, and other heads: the gradients are the old one's."""
+    cell, xs, _ = make(Case(R=2, Q=1, B=19))
+    parameters = list(cell.parameters())
+    expected = gradients_between(cell, xs, lambda: None, lambda: None)
+    outputs, end = fused.unroll(cell, xs, cell.initial_state(19))
+    loss = outputs.square().sum() + sum(t.sum() for t in leaves(end))
+    other, *_ = make(Case("gru", size=23, R=1, Q=2, W=3, N=5))
+    cell.__dict__.update(other.__dict__)
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    assert all(map(torch.equal, expected, [t for t in found if t is not None]))
+
+
+def test_a_module_that_has_changed_is_laid_out_anew() -> None:
+    case = Case(R=2, Q=3)
+    cell, xs, start = make(case)
+    fused.unroll(cell, xs, like(cell.initial_state(1), iter(start)))
+    other, xs, start = make(case._replace(kind="nested_lstm", layers=2, skip=True))
+    cell.controller, cell.interface, cell.output_size = (
+        other.controller, other.interface, other.output_size,
+    )  # fmt: skip
+    assert (
+        distance(measure(Core.unroll, cell, xs, start), measure(fused.unroll, cell, xs, start))
+        < 1e-9
+    )
+    cell.reads_before = True
+    assert (
+        distance(measure(Core.unroll, cell, xs, start), measure(fused.unroll, cell, xs, start))
+        < 1e-9
+    )
 
 
 @pytest.mark.parametrize("limit", [1e-3, 0.3])
-def test_clipped_on_the_way_back(limit: float) -> None:
+def test_derivatives_by_the_weights_are_clipped(limit: float) -> None:
     cell, xs, start = make(Case(R=2, Q=2, T=7))
     free = measure(Core.unroll, cell, xs, start)
     reference, mine = (
@@ -466,13 +544,36 @@ def test_two_trainings_in_two_threads(two_threads: None) -> None:
         assert all(same_bits(alone[i], result) for result in together[i])
 
 
-def test_weights_may_not_change_before_backward() -> None:
+@pytest.mark.parametrize("memory", [True, False])
+def test_weights_may_not_change_before_backward(memory: bool) -> None:
     cell, xs, _ = make(Case())
-    outputs, _ = fused.unroll(cell, xs, cell.initial_state(3))
+    core = cell if memory else build_controller(configure("gru", size=9), 4, generator(1)).double()
+    outputs, _ = fused.unroll(core, xs, core.initial_state(3))
     with torch.no_grad():
-        cell.interface.weight.add_(1)
+        next(iter(core.parameters())).add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         outputs.sum().backward()
+
+
+def test_without_a_memory_outputs_may_change_before_backward() -> None:
+    """As those of the reference may: no derivative needs them."""
+    core = build_controller(configure("gru", size=9), 4, generator(1)).double()
+    xs = torch.randn(5, 3, 4, generator=generator(2), dtype=torch.float64)
+    found = []
+    for unroll in (Core.unroll, fused.unroll):
+        outputs, _ = unroll(core, xs, core.initial_state(3))
+        outputs.mul_(3)
+        found.append(torch.autograd.grad(outputs.sum(), list(core.parameters())))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_this_numba_has_what_the_kernels_use_of_its_private_parts() -> None:
+    missing = jit.missing()
+    assert not missing, (
+        f"Numba {numba.__version__} has no {', '.join(missing)}: see the docstring of "
+        "ntm/kernels/numba/jit.py, and its upper bound in pyproject.toml"
+    )
 
 
 @pytest.mark.parametrize(

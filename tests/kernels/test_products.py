@@ -11,9 +11,9 @@ import pytest
 numba = pytest.importorskip("numba")
 
 from ntm.kernels.numba import products  # noqa: E402
-from ntm.kernels.numba.products import _add_dots, _add_product, at  # noqa: E402
+from ntm.kernels.numba.products import Matrix, _add_dots, _add_product, at  # noqa: E402
 
-#: Of rows, terms and columns whole tiles, several and one, and rests.
+#: M, K, N: of rows, terms and columns whole tiles, several and one, and rests.
 SIZES = [
     (1, 7, 83), (2, 1, 5), (3, 10, 16), (4, 9, 33), (5, 17, 70), (7, 34, 8), (8, 65, 41),
     (11, 3, 100), (1, 30, 1), (6, 2, 15), (9, 18, 64), (1, 12, 47), (2, 14, 47),
@@ -27,14 +27,13 @@ def compiled(request: pytest.FixtureRequest) -> tuple[Callable[..., None], Calla
     From the intrinsics: what is built of them is compiled only once in a process.
     """
 
-    def product(z: Any, x: Any, ldx: Any, ldk: Any, y: Any, M: Any, K: Any, J: Any) -> None:
-        one = z.dtype.type(1)
-        ldz, ldy = z.shape[1], y.shape[1]
-        _add_product(one, at(z, 0), ldz, at(x, 0), ldx, ldk, at(y, 0), ldy, M, K, J)
+    def product(c: Any, a: Any, lda: Any, inca: Any, b: Any, M: Any, N: Any, K: Any) -> None:
+        C, B = Matrix(at(c, 0), c.shape[1], 1), Matrix(at(b, 0), b.shape[1], 1)
+        _add_product(C, Matrix(at(a, 0), lda, inca), B, M, N, K)
 
-    def dots(z: Any, x: Any, y: Any, M: Any, K: Any, J: Any) -> None:
-        one = z.dtype.type(1)
-        _add_dots(one, at(z, 0), z.shape[1], at(x, 0), x.shape[1], at(y, 0), y.shape[1], M, K, J)
+    def dots(c: Any, a: Any, b: Any, M: Any, N: Any, K: Any) -> None:
+        C, A = Matrix(at(c, 0), c.shape[1], 1), Matrix(at(a, 0), a.shape[1], 1)
+        _add_dots(C, A, Matrix(at(b, 0), b.shape[1], 1), M, N, K)
 
     both: tuple[Any, Any] = numba.njit(product), numba.njit(dots)
     with pytest.MonkeyPatch.context() as patch:
@@ -50,12 +49,12 @@ def compiled(request: pytest.FixtureRequest) -> tuple[Callable[..., None], Calla
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("M", "K", "J"), SIZES)
+@pytest.mark.parametrize(("M", "K", "N"), SIZES)
 def test_products_are_numpys_and_touch_nothing_else(
-    compiled: tuple[Callable[..., None], Callable[..., None]], M: int, K: int, J: int, dtype: Any
+    compiled: tuple[Callable[..., None], Callable[..., None]], M: int, K: int, N: int, dtype: Any
 ) -> None:
     product, dots = compiled
-    rng = np.random.default_rng(M * K * J)
+    rng = np.random.default_rng(M * K * N)
 
     def wider(rows: int, columns: int) -> Any:
         """Rows that are part of longer ones: distances differ from lengths."""
@@ -63,18 +62,18 @@ def test_products_are_numpys_and_touch_nothing_else(
 
     tolerance = 1e-4 if dtype == np.float32 else 1e-12
     for case in ("plain", "transposed", "dots"):
-        z, y = wider(M, J), wider(J, K) if case == "dots" else wider(K, J)
-        x = wider(K, M) if case == "transposed" else wider(M, K)
-        expected = z.copy()
+        c, b = wider(M, N), wider(N, K) if case == "dots" else wider(K, N)
+        a = wider(K, M) if case == "transposed" else wider(M, K)
+        expected = c.copy()
         if case == "plain":
-            expected[:M, :J] += x[:M, :K] @ y[:K, :J]
-            product(z, x, x.shape[1], 1, y, M, K, J)
+            expected[:M, :N] += a[:M, :K] @ b[:K, :N]
+            product(c, a, a.shape[1], 1, b, M, N, K)
         elif case == "transposed":
-            expected[:M, :J] += x[:K, :M].T @ y[:K, :J]
-            product(z, x, 1, x.shape[1], y, M, K, J)
+            expected[:M, :N] += a[:K, :M].T @ b[:K, :N]
+            product(c, a, 1, a.shape[1], b, M, N, K)
         else:
-            expected[:M, :J] += x[:M, :K] @ y[:J, :K].T
-            dots(z, x, y, M, K, J)
-        np.testing.assert_allclose(z, expected, rtol=0, atol=tolerance)
-        np.testing.assert_array_equal(z[M:], expected[M:])
-        np.testing.assert_array_equal(z[:M, J:], expected[:M, J:])
+            expected[:M, :N] += a[:M, :K] @ b[:N, :K].T
+            dots(c, a, b, M, N, K)
+        np.testing.assert_allclose(c, expected, rtol=0, atol=tolerance)
+        np.testing.assert_array_equal(c[M:], expected[M:])
+        np.testing.assert_array_equal(c[:M, N:], expected[:M, N:])

@@ -15,6 +15,7 @@ from ntm.runs.launcher import HOME, INTERRUPTED, Child, Outcome, argv, search_pa
 from ntm.runs.processor import processor
 from ntm.runs.sweep import sweep
 from tests.runs.test_sweep import SMALL, Watch
+from tests.test_plugins import MINE as MINE_CONTROLLER
 
 MINE = "raise SystemExit('a file of the user was imported in place of ours')\n"
 
@@ -112,3 +113,43 @@ def test_the_processor_is_named_with_its_vector_instructions(tmp_path: Path) -> 
         file.write_text(f"{cpu}\n{cpu.replace('Some CPU 7', 'another')}")
         assert processor(file) == f"Some CPU 7 ({width})"
     assert processor(tmp_path / "missing")
+
+
+#: Sweeps a controller of a module beside it, and refuses one of its own.
+SCRIPT = """
+from typing import Literal
+from pydantic.dataclasses import dataclass
+import ntm
+from controllers.base import STRICT
+from controllers.rnn import RNNConfig
+import mine
+
+@ntm.register
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Here(RNNConfig):
+    kind: Literal["here"] = "here"
+
+short = {"train.sequences": 20, "model.controller": {"kind": "mine", "size": 6}}
+done = ntm.sweep("small.yaml", settings=short, out="out", progress=False)
+assert not done.failed, done.failed
+print(done.done[0].config.model.controller)
+try:
+    ntm.sweep("small.yaml", settings={**short, "model.controller": {"kind": "here"}}, out="other")
+except ntm.NTMError as error:
+    print(error)
+"""
+
+
+def test_a_class_registered_from_python_is_swept_if_it_can_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE_CONTROLLER)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py"], check=False, capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    chosen, refused = done.stdout.splitlines()
+    assert chosen.startswith("Mine(")
+    assert refused.startswith("Here: was defined in __main__ and cannot be imported from there")
+    assert not (tmp_path / "other").exists()

@@ -184,7 +184,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
     ("words", "message"),
     [
         (["tiny.yaml", "--only", "recipes"], "no such variant; did you mean recipe?"),
-        (["tiny.yaml", "--seeds", "3"], "--seeds: tiny.yaml is a study, whose file says that"),
+        (["tiny.yaml", "--seeds", "3"], "--seeds: tiny.yaml is a study, and its file sets that"),
         (["tiny.yaml", "--set", "train.batch=2"], "--set: tiny.yaml is a study"),
         (["tiny.yaml", "small.yaml"], "tiny.yaml: is a study, and is swept alone"),
         (["small.yaml", "--only", "recipe"], "--only: chooses variants of a study"),

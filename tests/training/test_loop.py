@@ -131,7 +131,7 @@ def test_every_batch_has_slots_of_its_own(
         monkeypatch.setattr(kind, method, heard)
 
     if engine == "fused":
-        from ntm.kernels.numba.sequence import Rollout
+        from ntm.kernels.numba.rollout import Rollout
 
         listen(Rollout, "__init__", 3)
     else:

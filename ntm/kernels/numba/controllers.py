@@ -1,207 +1,157 @@
-"""What a controller gives the kernels: the number of its step, its matrices, its first state.
+"""One step of all layers of a controller, for a group of samples, and its derivative."""
 
-A layer is one matrix product and then an elementwise step. The product is z = W v + b, where v [K]
-holds, in this order and as far as the layer has them, the input x, the reads, the output of the
-layer below, and its own h_{t-1}. Behind z [J] stand vectors that are no product, such as peepholes:
-b is then longer than W has rows. A nested LSTM has a product for each depth, one inside the other.
-
-To add a controller: write its two functions in ``steps.py``, give them a number in ``step`` and
-``step_backward`` there, and enter it in ``KINDS``.
-"""
-
+# ruff: noqa: D103
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
-from torch import Tensor
-
-from controllers.base import Core
-from controllers.echo_state import EchoState
-from controllers.feedforward import FeedForward
-from controllers.gru import GRU
-from controllers.leaky import Leaky, logit
-from controllers.lstm import LSTM
-from controllers.nested_lstm import NestedLSTM
-from controllers.peephole_lstm import PeepholeLSTM
-from controllers.reduced_gru import ReducedGRU
-from controllers.rnn import RNN
-from ntm.kernels.numba import steps
-
-Array: TypeAlias = "np.ndarray[Any, Any]"
-#: A matrix [J, K] and the vector [J, or more] that is added; or their gradients.
-Product: TypeAlias = tuple[Array, Array]
+from ntm.kernels.numba.jit import device_function
+from ntm.kernels.numba.products import Matrix, add_dots, add_product, at
+from ntm.kernels.numba.steps import (
+    enter,
+    enter_backward,
+    leave,
+    leave_backward,
+    step,
+    step_backward,
+)
 
 
-def _pairs(parameters: Sequence[Array]) -> list[Product]:
-    """W, b, W, b, ... as they are."""
-    return list(zip(parameters[::2], parameters[1::2], strict=True))
+@device_function
+def copy(x: Any, y: Any) -> None:
+    for i in range(x.shape[0]):
+        y[i] = x[i]
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One layer's place in the kernels."""
-
-    number: int
-    gates: int  # the product has gates n rows
-    parameters: Sequence[Tensor]
-    #: The first h, then the cs, as far as there are any, [n] each; None for one that stays 0.
-    start: Sequence[Tensor | None]
-    recurrent: bool = True  # v holds h_{t-1}
-    cells: int = 0  # vectors c
-    vectors: int = 0  # behind z, [n] each
-    levels: int = 1  # products, one inside the other
-    #: ``parameters`` -> products, and their gradients -> those of ``parameters``; None where
-    #: the parameters are the products.
-    pack: Callable[[Sequence[Array]], list[Product]] = _pairs
-    unpack: Callable[[Sequence[Product]], list[Array]] | None = None
+@device_function
+def add(x: Any, y: Any) -> None:
+    """Y += x."""
+    for i in range(x.shape[0]):
+        y[i] += x[i]
 
 
-def _feedforward(m: FeedForward) -> Kind:
-    return Kind(steps.TANH, 1, [m.hidden.weight, m.hidden.bias], [], recurrent=False)
+@device_function
+def see_input(layers: Any, x: Any, v: Any) -> None:
+    """Put x into the v of every layer that sees it."""
+    for n in range(layers.shape[0]):
+        start = layers[n].x_in
+        if start >= 0:
+            copy(x, v[start : start + x.shape[0]])
 
 
-def _rnn(m: RNN) -> Kind:
-    number = steps.TANH if m.nonlinearity == "tanh" else steps.RELU
-    return Kind(number, 1, [m.hidden.weight, m.hidden.bias], [m.h0])
+@device_function
+def see_reads(layers: Any, reads: Any, v: Any) -> None:
+    """Put what was read into the v of every layer that sees it."""
+    for n in range(layers.shape[0]):
+        start = layers[n].reads_in
+        if start >= 0:
+            copy(reads, v[start : start + reads.shape[0]])
 
 
-def _leaky(m: Leaky) -> Kind:
-    parameters = [m.hidden.weight, m.hidden.bias]
-    if m.leak_logit is None:
-        pack, unpack = _fixed_leak(m.leak)
-        return Kind(steps.LEAKY, 1, parameters, [m.h0], vectors=1, pack=pack, unpack=unpack)
-    return Kind(
-        steps.LEAKY, 1, [*parameters, m.leak_logit], [m.h0], vectors=1,
-        pack=_append, unpack=_take_apart,
+@device_function
+def controller_forward(p: Any, tape: Any, now: Any, after: Any, out: Any, group: Any) -> None:
+    """From v and c at place ``now`` to out [B, C], and h and c at place ``after``."""
+    layers = p.layers
+    v, v_next, c, c_next, z = tape.v[now], tape.v[after], tape.c[now], tape.c[after], tape.z[now]
+    Kv, Jz = v.shape[1], z.shape[1]
+    for n in range(layers.shape[0]):
+        layer = layers[n]
+        J, z0, n0 = layer.J, layer.z_at, layer.units
+        all_z, c0 = layer.J_all, layer.c_at
+        for b in range(group.start, group.stop):
+            copy(p.bias[z0 : z0 + all_z], z[b, z0 : z0 + all_z])
+        add_product(
+            Matrix(at(z, group.start * Jz + z0), Jz, 1),
+            Matrix(at(v, group.start * Kv + layer.v_at), Kv, 1),
+            Matrix(at(p.weights, layer.weight_at), J, 1),
+            group.stop - group.start, J, layer.K,
+        )  # fmt: skip
+        if layer.level + 1 < layer.levels:
+            inside = layers[n + 1].v_at
+            for b in range(group.start, group.stop):
+                enter(z[b, z0 : z0 + J], c[b, c0 : c0 + n0], v[b, inside : inside + 2 * n0])
+            continue
+        own = layer.h_in
+        for b in range(group.start, group.stop):
+            h = v_next[b, own : own + n0]
+            step(
+                layer.step, z[b, z0 : z0 + all_z], v[b, own : own + n0],
+                c[b, c0 : c0 + n0], c_next[b, c0 : c0 + n0], h,
+            )  # fmt: skip
+            for k in range(1, layer.levels):
+                around, c1 = layers[n - k].z_at, layers[n - k].c_at
+                leave(z[b, around : around + J], c_next[b, c1 : c1 + n0], h)
+            if layer.out_at >= 0:
+                copy(h, out[b, layer.out_at : layer.out_at + n0])
+            if n + 1 < layers.shape[0]:
+                above = layers[n + 1].below_in
+                copy(h, v[b, above : above + n0])
+
+
+@device_function
+def controller_backward(
+    p: Any, tape: Any, t: Any, adjoint: Any, gradients: Any, group: Any
+) -> None:
+    """From the derivatives by h_t (in ``adjoint.h``) to those by x, h_{t-1} and the reads."""
+    layers = p.layers
+    dz, dv = gradients.z[t], adjoint.v
+    Kv, Jz = dv.shape[1], dz.shape[1]
+    for done in range(layers.shape[0]):
+        n = layers.shape[0] - 1 - done
+        layer = layers[n]
+        K, J, v0 = layer.K, layer.J, layer.v_at
+        for b in range(group.start, group.stop):
+            layer_backward(layers, n, tape, t, adjoint, dz, b)
+            dv[b, v0 : v0 + K] = 0
+        add_dots(
+            Matrix(at(dv, group.start * Kv + v0), Kv, 1),
+            Matrix(at(dz, group.start * Jz + layer.z_at), Jz, 1),
+            Matrix(at(p.weights, layer.weight_at), J, 1),
+            group.stop - group.start, K, J,
+        )  # fmt: skip
+        for b in range(group.start, group.stop):
+            pass_on(layers, n, dv[b], adjoint, gradients.xs[t, b], b)
+
+
+@device_function
+def layer_backward(layers: Any, n: Any, tape: Any, t: Any, adjoint: Any, dz: Any, b: Any) -> None:
+    """The step of layer n, for one sample: from dh and dc to dz and dc."""
+    v, c, c_next, z = tape.v[t], tape.c[t], tape.c[t + 1], tape.z[t]
+    layer = layers[n]
+    J, z0, n0, all_z, c0 = layer.J, layer.z_at, layer.units, layer.J_all, layer.c_at
+    own = layer.h_in
+    dh, dc = adjoint.h[b, layer.h_at : layer.h_at + n0], adjoint.c[b, c0 : c0 + n0]
+    if layer.level + 1 < layer.levels:
+        inside = layers[n + 1].v_at
+        enter_backward(
+            z[b, z0 : z0 + J], c[b, c0 : c0 + n0],
+            adjoint.v[b, inside : inside + 2 * n0], dc, dz[b, z0 : z0 + J],
+        )  # fmt: skip
+        return
+    for k in range(layer.levels - 1, 0, -1):
+        around, c1 = layers[n - k].z_at, layers[n - k].c_at
+        leave_backward(
+            z[b, around : around + J], c_next[b, c1 : c1 + n0], dh,
+            adjoint.c[b, c1 : c1 + n0], dz[b, around : around + J],
+        )  # fmt: skip
+    step_backward(
+        layer.step, z[b, z0 : z0 + all_z], v[b, own : own + n0],
+        c[b, c0 : c0 + n0], c_next[b, c0 : c0 + n0], dh, dc, dz[b, z0 : z0 + all_z],
     )  # fmt: skip
 
 
-def _echo_state(m: EchoState) -> Kind:
-    """Leaky units with nothing to learn, so without parameters."""
-    pack, _ = _fixed_leak(m.leak)
-    return Kind(
-        steps.LEAKY,
-        1,
-        [],
-        [None],
-        vectors=1,
-        pack=lambda _: pack([m.weight.numpy(), m.bias.numpy()]),
-    )
-
-
-def _fixed_leak(leak: float) -> tuple[Any, Any]:
-    def pack(parameters: Sequence[Array]) -> list[Product]:
-        W, b = parameters
-        return [(W, np.concatenate([b, np.full_like(b, logit(leak))]))]
-
-    def unpack(products: Sequence[Product]) -> list[Array]:
-        return _take_apart(products)[:2]
-
-    return pack, unpack
-
-
-def _append(parameters: Sequence[Array]) -> list[Product]:
-    """W, b and what stands behind z."""
-    W, *vectors = parameters
-    return [(W, np.concatenate(vectors))]
-
-
-def _take_apart(products: Sequence[Product]) -> list[Array]:
-    ((dW, db),) = products
-    return [dW, db[: len(dW)], db[len(dW) :]]
-
-
-def _lstm(m: LSTM) -> Kind:
-    return Kind(steps.LSTM, 4, [m.gates.weight, m.gates.bias], [m.h0, m.c0], cells=1)
-
-
-def _peephole_lstm(m: PeepholeLSTM) -> Kind:
-    return Kind(
-        steps.PEEPHOLE, 4, [m.gates.weight, m.gates.bias, m.peepholes], [m.h0, m.c0],
-        cells=1, vectors=3, pack=_append, unpack=_take_apart,
-    )  # fmt: skip
-
-
-def _nested_lstm(m: NestedLSTM) -> Kind:
-    depth = len(m.gates)
-    parameters = [gates.get_parameter(name) for gates in m.gates for name in ("weight", "bias")]
-    return Kind(steps.NESTED, 4, parameters, [m.h0, *m.c0], cells=depth, levels=depth)
-
-
-def _gru(m: GRU) -> Kind:
-    def pack(parameters: Sequence[Array]) -> list[Product]:
-        gates, b_gates, x, b_x, h, b_h = parameters
-        return [_gru_product(gates, b_gates, x, b_x, h, b_h)]
-
-    def unpack(products: Sequence[Product]) -> list[Array]:
-        ((dW, db),) = products
-        n = len(db) // 4
-        return [dW[: 2 * n], db[: 2 * n], *_gru_candidate(dW, db)]
-
-    return Kind(
-        steps.GRU, 4,
-        [
-            m.gates.weight, m.gates.bias, m.candidate_x.weight, m.candidate_x.bias,
-            m.candidate_h.weight, m.candidate_h.bias,
-        ],
-        [m.h0], pack=pack, unpack=unpack,
-    )  # fmt: skip
-
-
-def _reduced_gru(m: ReducedGRU) -> Kind:
-    """A GRU with zeros in the places of what its gates do not see."""
-    sees_h, has_bias = m.gates_weight is not None, m.gates_bias is not None
-    gates = [p for p in (m.gates_weight, m.gates_bias) if p is not None]
-
-    def pack(parameters: Sequence[Array]) -> list[Product]:
-        *own, x, b_x, h, b_h = parameters
-        n, inputs = x.shape
-        W = np.zeros((2 * n, inputs + n), x.dtype)
-        if sees_h:
-            W[:, inputs:] = own[0]
-        bias = own[-1] if has_bias else np.zeros(2 * n, x.dtype)
-        return [_gru_product(W, bias, x, b_x, h, b_h)]
-
-    def unpack(products: Sequence[Product]) -> list[Array]:
-        ((dW, db),) = products
-        n = len(db) // 4
-        own = [dW[: 2 * n, dW.shape[1] - n :]] if sees_h else []
-        own += [db[: 2 * n]] if has_bias else []
-        return [*own, *_gru_candidate(dW, db)]
-
-    candidate = [m.candidate_x.weight, m.candidate_x.bias, m.candidate_h.weight, m.candidate_h.bias]
-    return Kind(steps.GRU, 4, [*gates, *candidate], [m.h0], pack=pack, unpack=unpack)
-
-
-def _gru_product(gates: Array, b_gates: Array, x: Array, b_x: Array, h: Array, b_h: Array) -> Any:
-    """[W U] of the gates, then W_n and U_n, each with zeros in the other's place."""
-    n, inputs = x.shape
-    W = np.zeros((4 * n, inputs + n), gates.dtype)
-    W[: 2 * n] = gates
-    W[2 * n : 3 * n, :inputs] = x
-    W[3 * n :, inputs:] = h
-    return W, np.concatenate([b_gates, b_x, b_h])
-
-
-def _gru_candidate(dW: Array, db: Array) -> list[Array]:
-    n = len(db) // 4
-    inputs = dW.shape[1] - n
-    dx, dh = dW[2 * n : 3 * n, :inputs], dW[3 * n :, inputs:]
-    return [dx, db[2 * n : 3 * n], dh, db[3 * n :]]
-
-
-#: A layer's class -> what it gives.
-KINDS: dict[type[Core], Callable[[Any], Kind]] = {
-    FeedForward: _feedforward,
-    RNN: _rnn,
-    Leaky: _leaky,
-    EchoState: _echo_state,
-    LSTM: _lstm,
-    PeepholeLSTM: _peephole_lstm,
-    NestedLSTM: _nested_lstm,
-    GRU: _gru,
-    ReducedGRU: _reduced_gru,
-}
+@device_function
+def pass_on(layers: Any, n: Any, dv: Any, adjoint: Any, dx: Any, b: Any) -> None:
+    """Adds the derivatives by what layer n saw to those by where it came from."""
+    layer = layers[n]
+    if layer.x_in >= 0:
+        add(dv[layer.x_in : layer.x_in + dx.shape[0]], dx)
+    if layer.reads_in >= 0:
+        dreads = adjoint.reads[b]
+        add(dv[layer.reads_in : layer.reads_in + dreads.shape[0]], dreads)
+    if layer.below_in >= 0:
+        start, size = layers[n - 1].h_at, layer.below
+        add(dv[layer.below_in : layer.below_in + size], adjoint.h[b, start : start + size])
+    if layer.recurrent:
+        start, size = layer.h_at, layer.units
+        add(dv[layer.h_in : layer.h_in + size], adjoint.h[b, start : start + size])

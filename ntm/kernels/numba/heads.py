@@ -1,11 +1,15 @@
-"""The memory part of one step, for one sample: equations 2-9 and their derivatives.
+"""What the heads do in one step, for one sample: equations 2-9 and their derivatives.
 
 Memory is laid out [W, N] here, so that the inner loops run over slots and vectorise. Names as
-in ``addressing.py`` and ``memory.py``, which say the same for whole batches. A leading d marks
+in ``addressing.py`` and ``access.py``, which compute the same for whole batches. A leading d marks
 the derivative of the loss with respect to what follows it. R read heads come before Q write
 heads, H = R + Q, unless they are shared, H = R = Q; ``writer`` is the first that writes.
 
-One row of the interface holds what the heads are told, as ``NTMCell.interface_sizes`` lays it
+A function takes ``step``, an :class:`Access`; ``heads``, the sizes; ``scratch``, one thread's; and
+``d``, an :class:`AccessAdjoint`, which the derivatives go through on their way back in time. All of
+them are in ``records.py``.
+
+One row e of the interface holds what the heads are told, as ``NTMCell.interface_sizes`` lays it
 out, k a | e g | beta gamma | s, and behind it the derivatives of beta and gamma with respect to
 what went into their softplus.
 """
@@ -13,39 +17,16 @@ what went into their softplus.
 # ruff: noqa: D103
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ntm.kernels.numba.jit import part
+from ntm.kernels.numba.jit import device_function
 from ntm.kernels.numba.math import exp, larger, log, sigmoid, softplus, softplus_slope, tanh
-from ntm.kernels.numba.products import add_dots, add_product, at
+from ntm.kernels.numba.products import Matrix, add_dots, add_product, at
 
 
-class Addressing(NamedTuple):
-    """What the heads compute on the way to their weights, for every step and sample."""
-
-    interface: Any  # [T, B, E + 2 H]
-    inverse: Any  # [T, B, N]     1 / max(|M(i)|, floor)
-    cosine: Any  # [T, B, H, N]  K[k, M(i)]
-    content: Any  # [T, B, H, N]  w^c
-    logs: Any  # [T, B, H, N]  log w~, the largest at 0
-
-
-class Scratch(NamedTuple):
-    """Room for one sample's work; the first index is the thread's."""
-
-    keys: Any  # [P, H, W]
-    dkeys: Any  # [P, H, W]
-    padded: Any  # [P, N + 2 (S // 2)]
-    dpadded: Any  # [P, N + 2 (S // 2)]
-    slots: Any  # [P, N]
-    heads: Any  # [P, H, N]
-    memory: Any  # [P, W, N]
-    keep: Any  # [P, Q + 1, N]
-
-
-@part
+@device_function
 def largest(x: Any) -> Any:
     top = x[0]
     for i in range(x.shape[0]):
@@ -53,7 +34,7 @@ def largest(x: Any) -> Any:
     return top
 
 
-@part
+@device_function
 def dot(x: Any, y: Any) -> Any:
     total = x.dtype.type(0)
     for i in range(x.shape[0]):
@@ -61,7 +42,7 @@ def dot(x: Any, y: Any) -> Any:
     return total
 
 
-@part
+@device_function
 def wrap(padded: Any, half: Any, N: Any) -> None:
     """Continue x = padded[half : half + N] on both sides: padded[p] = x[(p - half) mod N]."""
     for p in range(half):
@@ -69,7 +50,7 @@ def wrap(padded: Any, half: Any, N: Any) -> None:
         padded[half + N + p] = padded[half + p % N]
 
 
-@part
+@device_function
 def convolve(padded: Any, s: Any, reverse: Any, out: Any) -> None:
     """Equation 8: out(i) = sum over j of padded[i + 2 half - j] s(j); reversed, of [i + j]."""
     N, S = out.shape[0], s.shape[0]
@@ -88,9 +69,10 @@ def convolve(padded: Any, s: Any, reverse: Any, out: Any) -> None:
             out[i] += share * moved[i]
 
 
-@part
-def activate(e: Any, H: Any, Q: Any, W: Any, S: Any) -> None:
+@device_function
+def activate(e: Any, heads: Any) -> None:
     """The interface layer's output becomes k, a, e, g, beta, gamma, s, in place."""
+    H, Q, W, S = heads.H, heads.Q, heads.W, heads.S
     one = e.dtype.type(1)
     c = (H + Q) * W
     bounded, gates = e[:c], e[c : c + Q * W + H]
@@ -114,7 +96,7 @@ def activate(e: Any, H: Any, Q: Any, W: Any, S: Any) -> None:
             s[j] /= total
 
 
-@part
+@device_function
 def normalise(e: Any, floor: Any, keys: Any) -> None:
     """Keys [H, W] = k / max(|k|, floor)."""
     H, W = keys.shape
@@ -125,7 +107,7 @@ def normalise(e: Any, floor: Any, keys: Any) -> None:
             unit[i] = k[i] * scale
 
 
-@part
+@device_function
 def inverse_norms(memory: Any, floor: Any, inverse: Any) -> None:
     W, N = memory.shape
     one = memory.dtype.type(1)
@@ -144,24 +126,25 @@ def inverse_norms(memory: Any, floor: Any, inverse: Any) -> None:
         inverse[i] = one / max(np.sqrt(inverse[i]), floor)
 
 
-@part
-def address(
-    memory: Any, previous: Any, e: Any, c: Any, S: Any, floor: Any, tiny: Any,
-    keys: Any, padded: Any, inverse: Any, cosine: Any, content: Any, logs: Any, weights: Any,
-) -> None:  # fmt: skip
-    """Equations 5-9: where every head looks. ``c`` is where g begins in the interface row."""
+@device_function
+def address(step: Any, heads: Any, scratch: Any) -> None:
+    """Equations 5-9: where every head looks."""
+    memory, e, padded = step.memory, step.interface, scratch.padded
     W, N = memory.shape
-    H, half = weights.shape[0], S // 2
+    H, S, half = step.weights.shape[0], heads.S, heads.S // 2
+    c = (H + 2 * heads.Q) * W  # where g begins
     one = memory.dtype.type(1)
 
-    normalise(e, floor, keys)
-    inverse_norms(memory, floor, inverse)
-    cosine[:] = 0
-    add_product(one, at(cosine, 0), N, at(keys, 0), W, 1, at(memory, 0), N, H, W, N)
+    normalise(e, heads.floor, scratch.keys)
+    inverse_norms(memory, heads.floor, step.inverse)
+    inverse = step.inverse
+    step.cosine[:] = 0
+    keys = Matrix(at(scratch.keys, 0), W, 1)
+    add_product(Matrix(at(step.cosine, 0), N, 1), keys, Matrix(at(memory, 0), N, 1), H, N, W)
     for h in range(H):
         gate, beta, gamma = e[c + h], e[c + H + h], e[c + 2 * H + h]
         s = e[c + 3 * H + h * S : c + 3 * H + (h + 1) * S]
-        K, wc, logw, w = cosine[h], content[h], logs[h], weights[h]
+        K, wc, logw, w = step.cosine[h], step.content[h], step.logs[h], step.weights[h]
 
         top = -one
         for i in range(N):  # equation 6
@@ -174,14 +157,14 @@ def address(
         # ``larger`` may turn what is no number into one: here it is put where it stays.
         doubt = total + gate + gamma + s[0]
         scale = one / total
-        before, gated = previous[h], padded[half : half + N]  # equation 7
+        before, gated = step.previous[h], padded[half : half + N]  # equation 7
         for i in range(N):
             wc[i] *= scale
             gated[i] = before[i] + gate * (wc[i] - before[i])
         wrap(padded, half, N)
         convolve(padded, s, False, logw)  # equation 8
         for i in range(N):  # equation 9, as softmax(gamma log w~)
-            logw[i] = log(larger(logw[i], tiny))
+            logw[i] = log(larger(logw[i], heads.tiny))
         top, total = largest(logw), memory.dtype.type(0)
         for i in range(N):
             logw[i] -= top
@@ -192,9 +175,10 @@ def address(
             w[i] *= scale
 
 
-@part
-def write(memory: Any, weights: Any, e: Any, writer: Any, keep: Any, new: Any) -> None:
-    """Equations 3 and 4: all erases, then all adds. memory [W, N] -> new [W, N]."""
+@device_function
+def write(step: Any, writer: Any) -> None:
+    """Equations 3 and 4: M_{t-1} becomes M_t, by all erases, then all adds."""
+    memory, new, weights, e = step.memory, step.new, step.weights, step.interface
     W, N = memory.shape
     H = weights.shape[0]
     Q = H - writer
@@ -216,39 +200,40 @@ def write(memory: Any, weights: Any, e: Any, writer: Any, keep: Any, new: Any) -
                 for i in range(row.shape[0]):
                     row[i] *= one - wq[i] * erase
     if Q > 1:
-        add_product(one, at(new, 0), N, at(adds, 0), 1, W, at(weights, writer * N), N, W, Q, N)
+        write_heads = Matrix(at(weights, writer * N), N, 1)
+        add_product(Matrix(at(new, 0), N, 1), Matrix(at(adds, 0), 1, W), write_heads, W, N, Q)
 
 
-@part
+@device_function
 def read(memory: Any, weights: Any, R: Any, reads: Any) -> None:
     """Equation 2: reads [R W] = w M."""
     W, N = memory.shape
     reads[:] = 0
-    add_dots(memory.dtype.type(1), at(reads, 0), W, at(weights, 0), N, at(memory, 0), N, R, N, W)
+    w, M = Matrix(at(weights, 0), N, 1), Matrix(at(memory, 0), N, 1)
+    add_dots(Matrix(at(reads, 0), W, 1), w, M, R, W, N)
 
 
-@part
-def read_backward(dreads: Any, memory: Any, weights: Any, dmemory: Any, dweights: Any) -> None:
+@device_function
+def read_backward(memory: Any, weights: Any, R: Any, d: Any) -> None:
+    """Adds to the derivatives by the memory that was read and by w: dw = dr M^T, dM = w^T dr."""
     W, N = memory.shape
-    R = dreads.shape[0] // W
-    one = memory.dtype.type(1)
-    add_product(one, at(dweights, 0), N, at(dreads, 0), W, 1, at(memory, 0), N, R, W, N)
-    add_product(one, at(dmemory, 0), N, at(dreads, 0), 1, W, at(weights, 0), N, W, R, N)
+    w, M = Matrix(at(weights, 0), N, 1), Matrix(at(memory, 0), N, 1)
+    dreads = at(d.reads, 0)
+    add_product(Matrix(at(d.weights, 0), N, 1), Matrix(dreads, W, 1), M, R, N, W)
+    add_product(Matrix(at(d.memory, 0), N, 1), Matrix(dreads, 1, W), w, W, N, R)
 
 
-@part
-def write_backward(
-    memory: Any, weights: Any, e: Any, writer: Any, product: Any, keep: Any,
-    dmemory: Any, dweights: Any, de: Any,
-) -> None:  # fmt: skip
-    """``dmemory`` turns from the derivative by the new memory into that by the old one."""
+@device_function
+def write_backward(step: Any, writer: Any, scratch: Any, d: Any) -> None:
+    """``d.memory`` turns from the derivative by M_t into that by M_{t-1}."""
+    memory, weights, e = step.memory, step.weights, step.interface
+    dmemory, dweights, de = d.memory, d.weights, d.interface
     W, N = memory.shape
     H = weights.shape[0]
     Q = H - writer
     one = memory.dtype.type(1)
     a, b = H * W, (H + Q) * W
     de[a : b + Q * W] = 0
-    writers, dwriters = at(weights, writer * N), at(dweights, writer * N)
 
     if Q == 1:
         w, dw = weights[writer], dweights[writer]
@@ -263,12 +248,14 @@ def write_backward(
                 dm[i] = kept - erase * w[i] * kept
             de[a + j], de[b + j] = dadd, derase
         return
-    add_dots(one, at(de, a), W, writers, N, at(dmemory, 0), N, Q, N, W)
-    add_product(one, dwriters, N, at(e, a), W, 1, at(dmemory, 0), N, Q, W, N)
+    dM = Matrix(at(dmemory, 0), N, 1)
+    add_dots(Matrix(at(de, a), W, 1), Matrix(at(weights, writer * N), N, 1), dM, Q, W, N)
+    add_product(Matrix(at(dweights, writer * N), N, 1), Matrix(at(e, a), W, 1), dM, Q, N, W)
     # Each head's factor is left out of the product in turn: those before it are kept in
     # ``keep``, those after it gathered in ``p``. Dividing instead would fail at a factor of 0.
+    keep = scratch.keep
     for j in range(W):
-        old, dm, p = memory[j], dmemory[j], product[j]
+        old, dm, p = memory[j], dmemory[j], scratch.products[j]
         keep[0] = one
         for q in range(Q):
             w, erase = weights[writer + q], e[b + q * W + j]
@@ -292,17 +279,15 @@ def write_backward(
             de[b + q * W + j] = total
 
 
-@part
-def address_backward(
-    memory: Any, previous: Any, weights: Any, e: Any, c: Any, S: Any, floor: Any, tiny: Any,
-    inverse: Any, cosine: Any, content: Any, logs: Any,
-    keys: Any, dkeys: Any, padded: Any, dpadded: Any, slots: Any, dcosine: Any,
-    dmemory: Any, dweights: Any, de: Any,
-) -> None:  # fmt: skip
-    """``dweights`` turns from the derivative by w_t into that by w_{t-1}; adds to dmemory."""
+@device_function
+def address_backward(step: Any, heads: Any, scratch: Any, d: Any) -> None:
+    """``d.weights`` turns from the derivative by w_t into that by w_{t-1}; adds to ``d.memory``."""
+    memory, e, de, inverse = step.memory, step.interface, d.interface, step.inverse
+    padded, dpadded, slots = scratch.padded, scratch.dpadded, scratch.slots
+    tiny = heads.tiny
     W, N = memory.shape
-    H = weights.shape[0]
-    half = S // 2
+    H, S, half = step.weights.shape[0], heads.S, heads.S // 2
+    c = (H + 2 * heads.Q) * W  # where g begins
     zero, one = memory.dtype.type(0), memory.dtype.type(1)
     for i in range(N):
         slots[i] = 0
@@ -310,60 +295,76 @@ def address_backward(
         gate, beta, gamma = e[c + h], e[c + H + h], e[c + 2 * H + h]
         s = e[c + 3 * H + h * S : c + 3 * H + (h + 1) * S]
         ds = de[c + 3 * H + h * S : c + 3 * H + (h + 1) * S]
-        K, wc, logw, w = cosine[h], content[h], logs[h], weights[h]
-        before, dw, d = previous[h], dweights[h], dcosine[h]
+        K, wc, logw, w = step.cosine[h], step.content[h], step.logs[h], step.weights[h]
+        before, dw, x = step.previous[h], d.weights[h], scratch.dcosine[h]
 
         gated = padded[half : half + N]
         for i in range(N):  # equation 7 again, for w^g, and 8, for w~
             gated[i] = before[i] + gate * (wc[i] - before[i])
         wrap(padded, half, N)
-        convolve(padded, s, False, d)
+        convolve(padded, s, False, x)
         mean, total, dshifted = dot(w, dw), zero, dpadded[half : half + N]  # equation 9
         for i in range(N):
             share = w[i] * (dw[i] - mean)
             total += share * logw[i]
-            dshifted[i] = gamma * share / larger(d[i], tiny) if d[i] >= tiny else zero
+            dshifted[i] = gamma * share / larger(x[i], tiny) if x[i] >= tiny else zero
         de[c + 2 * H + h] = total
         wrap(dpadded, half, N)  # equation 8
         for j in range(S):
             ds[j] = dot(dshifted, padded[S - 1 - j : S - 1 - j + N])
-        convolve(dpadded, s, True, d)
+        convolve(dpadded, s, True, x)
         total, mean = zero, zero  # equation 7
         for i in range(N):
-            total += d[i] * (wc[i] - before[i])
-            mean += d[i] * wc[i]
-            dw[i] = (one - gate) * d[i]
+            total += x[i] * (wc[i] - before[i])
+            mean += x[i] * wc[i]
+            dw[i] = (one - gate) * x[i]
         de[c + h] = total
         mean, total = mean * gate, zero  # equation 5
         for i in range(N):
-            share = wc[i] * (gate * d[i] - mean)
+            share = wc[i] * (gate * x[i] - mean)
             total += share * K[i]
-            d[i] = share * beta * inverse[i]
-            slots[i] -= d[i] * K[i]
+            x[i] = share * beta * inverse[i]
+            slots[i] -= x[i] * K[i]
         de[c + H + h] = total
-    # Equation 6. What goes through |M(i)| is M(i) times a number for each slot.
+    content_backward(step, heads.floor, scratch, d)
+
+
+@device_function
+def content_backward(step: Any, floor: Any, scratch: Any, d: Any) -> None:
+    """Equation 6: from the derivatives by the products k . M(i) to those by k and M.
+
+    What goes through |M(i)| is M(i) times a number for each slot.
+    """
+    memory, e, de, inverse = step.memory, step.interface, d.interface, step.inverse
+    keys, dkeys, slots = scratch.keys, scratch.dkeys, scratch.slots
+    H, W = keys.shape
+    N = memory.shape[1]
+    zero, one = memory.dtype.type(0), memory.dtype.type(1)
     for i in range(N):
         slots[i] = slots[i] * inverse[i] if inverse[i] * floor < one else zero
     for j in range(W):
-        old, dm = memory[j], dmemory[j]
+        old, dm = memory[j], d.memory[j]
         for i in range(N):
             dm[i] += slots[i] * old[i]
     normalise(e, floor, keys)
-    add_product(one, at(dmemory, 0), N, at(keys, 0), 1, W, at(dcosine, 0), N, W, H, N)
+    dcosine, M = at(scratch.dcosine, 0), Matrix(at(memory, 0), N, 1)
+    k = Matrix(at(keys, 0), 1, W)
+    add_product(Matrix(at(d.memory, 0), N, 1), k, Matrix(dcosine, N, 1), W, N, H)
     dkeys[:] = 0
-    add_dots(one, at(dkeys, 0), W, at(dcosine, 0), N, at(memory, 0), N, H, N, W)
+    add_dots(Matrix(at(dkeys, 0), W, 1), Matrix(dcosine, N, 1), M, H, W, N)
     for h in range(H):
-        k, unit, dunit, dk = e[h * W : (h + 1) * W], keys[h], dkeys[h], de[h * W : (h + 1) * W]
-        length = np.sqrt(dot(k, k))
+        key, unit, dunit, dk = e[h * W : (h + 1) * W], keys[h], dkeys[h], de[h * W : (h + 1) * W]
+        length = np.sqrt(dot(key, key))
         along = dot(unit, dunit) if length >= floor else zero
         length = max(length, floor)
         for i in range(W):
             dk[i] = (dunit[i] - along * unit[i]) / length
 
 
-@part
-def activate_backward(e: Any, H: Any, Q: Any, W: Any, S: Any, de: Any) -> None:
+@device_function
+def activate_backward(e: Any, heads: Any, de: Any) -> None:
     """``de`` turns from derivatives by k, a, ... into those by the interface layer's output."""
+    H, Q, W, S = heads.H, heads.Q, heads.W, heads.S
     one = e.dtype.type(1)
     c = (H + Q) * W
     for i in range(c):

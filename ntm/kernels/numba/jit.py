@@ -1,4 +1,16 @@
-"""How the kernels are compiled, cached between processes, and announced."""
+"""How the kernels are compiled, cached between processes, and announced.
+
+Of Numba's private parts the kernels use these, which is why pyproject.toml gives it an upper bound;
+:func:`missing` looks for them.
+
+    Dispatcher._cache                   the cache of a compiled function, which ours replaces
+    numba.core.caching.FunctionCache    its methods _index_key, load_overload and save_overload,
+                                        its cache_path, its _py_func
+    njit(_nrt=..., forceinline=...)     options that its documentation does not name
+    CPUCodegen.magic_tuple              what the processor has (products.py)
+    numba.core.cgutils                  loops, tuples and local variables in LLVM (products.py)
+    BaseContext.make_array              where an array's elements lie (products.py)
+"""
 
 from __future__ import annotations
 
@@ -31,10 +43,20 @@ FAST: dict[str, Any] = {**_COMMON, "fastmath": {"reassoc", "contract", "nsz"}}
 #: No reassociation.
 EXACT: dict[str, Any] = {**_COMMON, "fastmath": {"contract", "nsz"}}
 
-#: Of the source of the whole package: Numba itself notices a change only in the file that
-#: holds the cached function, and would go on running the old kernel when another one changes.
+_HERE = Path(__file__).parent
+
+#: Of the source of the whole package, and of what it takes from outside: Numba itself notices a
+#: change only in the file that holds the cached function, and would go on running the old kernel
+#: when another one changes.
 _SOURCE = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    b"".join(
+        path.read_bytes()
+        for path in (
+            _HERE.parent / "kinds.py",
+            _HERE.parent / "layout.py",
+            *sorted(_HERE.glob("*.py")),
+        )
+    )
 ).hexdigest()
 
 
@@ -89,7 +111,7 @@ def kernel(function: F) -> F:
     return compiled
 
 
-def part(function: F) -> F:
+def device_function(function: F) -> F:
     """What a kernel calls.
 
     Always inlined: of a function that is called there would be two compiled copies, one of its
@@ -116,3 +138,23 @@ def native(function: Callable[..., Any]) -> Callable[..., Any]:
     """What a kernel calls, written in LLVM's own language; its first argument is Numba's."""
     compiled: Callable[..., Any] = numba.extending.intrinsic(function)
     return compiled
+
+
+def missing() -> list[str]:
+    """What of Numba's private parts this version does not have."""
+    from numba.core import base, cgutils, codegen, options
+
+    cached = ("_index_key", "load_overload", "save_overload", "cache_path")
+    used: list[tuple[Any, tuple[str, ...]]] = [
+        (FunctionCache, cached),
+        (codegen.CPUCodegen, ("magic_tuple",)),
+        (base.BaseContext, ("make_array", "get_dummy_value", "cast")),
+        (cgutils, ("alloca_once", "for_range_slice", "get_or_insert_function", "unpack_tuple")),
+        (options.DefaultOptions, ("_nrt", "forceinline")),
+    ]
+    found = [
+        f"{one.__name__}.{name}" for one, names in used for name in names if not hasattr(one, name)
+    ]
+    if not hasattr(numba.njit(lambda: None), "_cache"):
+        found.append("Dispatcher._cache")
+    return found

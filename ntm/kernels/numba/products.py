@@ -1,5 +1,12 @@
 """The two matrix products of the kernels, for operands of a few rows.
 
+    add_product    C[M, N] += A[M, K] B[K, N]      (GEMM, in BLAS)
+    add_dots       C[M, N] += A[M, K] B[N, K]^T
+
+An operand is a :class:`Matrix`, an address and two strides, counted in elements: what BLAS calls
+lda, ldb or ldc, from row to row, and ``inc``, from column to column. It may be part of a larger
+array. Where inc is free, in A of the first product, ``Matrix(address, 1, lda)`` is a transpose.
+
 Written for LLVM directly: a tile of the result stays in vector registers while the sum runs,
 which Numba's own loops do not achieve (they load and store the result at every term). LLVM cuts
 the vectors to what the processor has, but a tile that does not fit into its registers goes to the
@@ -16,7 +23,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from ntm.kernels.numba.jit import native, part
+from ntm.kernels.numba.jit import device_function, native
 
 _I1, _I32, _INTP = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 _FUSE = ("contract",)
@@ -31,7 +38,7 @@ class _Shape(NamedTuple):
     vectors: Sequence[int]
     single: Sequence[int]
     sums: int  # so many run beside each other at least: a term waits for the one before
-    #: Of dots: rows of X, for four of Y.
+    #: Of dots: rows of A, for four of B.
     dots: Sequence[int]
 
 
@@ -45,6 +52,14 @@ def _shape(context: Any) -> _Shape:
     return _WIDE if "+avx512f" in features.split(",") else _NARROW
 
 
+class Matrix(NamedTuple):
+    """An operand of a product: element (i, j) is ld i + inc j elements behind the address."""
+
+    address: Any  # see :func:`at`
+    ld: Any
+    inc: Any
+
+
 @native
 def at(typingctx: Any, array: Any, offset: Any) -> Any:
     """The address of the element that lies ``offset`` elements into a C-contiguous array."""
@@ -52,9 +67,10 @@ def at(typingctx: Any, array: Any, offset: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
         size = context.get_constant(types.intp, 8 if sig.args[0].dtype == types.float64 else 4)
-        return builder.add(builder.ptrtoint(data, _INTP), builder.mul(args[1], size))
+        address = builder.add(builder.ptrtoint(data, _INTP), builder.mul(args[1], size))
+        return builder.inttoptr(address, data.type)
 
-    return types.intp(array, types.intp), codegen
+    return types.CPointer(array.dtype)(array, types.intp), codegen
 
 
 class _Emitter:
@@ -73,6 +89,15 @@ class _Emitter:
 
     def integer(self, n: int) -> Any:
         return ir.Constant(_INTP, n)
+
+    def matrix(self, context: Any, kind: Any, value: Any) -> tuple[Any, Any, Any]:
+        """Address, ld and inc of a :class:`Matrix`, as integers."""
+        address, *strides = cgutils.unpack_tuple(self.b, value, 3)
+        ld, inc = (
+            context.cast(self.b, stride, of, types.intp)
+            for stride, of in zip(strides, kind.types[1:], strict=True)
+        )
+        return self.b.ptrtoint(address, _INTP), ld, inc
 
     def address(self, base: Any, *terms: tuple[Any, Any]) -> Any:
         """Base + the sum of index * stride, as a pointer."""
@@ -162,28 +187,29 @@ class _Emitter:
 
 
 @native
-def _add_product(
-    typingctx: Any, kind: Any, z: Any, ldz: Any, x: Any, ldx: Any, ldk: Any, y: Any, ldy: Any,
-    m: Any, k: Any, j: Any,
-) -> Any:  # fmt: skip
+def _add_product(typingctx: Any, C: Any, A: Any, B: Any, M: Any, N: Any, K: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        e = _Emitter(context, builder, sig.args[0])
-        _, z, ldz, x, ldx, ldk, y, ldy, M, K, J = args
+        e = _Emitter(context, builder, sig.args[0].types[0].dtype)
+        (c, ldc, _), (a, lda, inca), (b, ldb, _) = (
+            e.matrix(context, kind, value)
+            for kind, value in zip(sig.args[:3], args[:3], strict=True)
+        )
+        M, N, K = args[3:]
         one = e.integer(1)
 
-        def tile(rows: int, vectors: int, unroll: int, m: Any, j: Any, mask: Any) -> None:
+        def tile(rows: int, vectors: int, unroll: int, m: Any, n: Any, mask: Any) -> None:
             sums = e.variables(rows * vectors * unroll)
 
             def terms(k: Any, u: int) -> None:
-                ys = [
-                    e.load(e.address(y, (k, ldy), (j, one), (e.integer(v * e.lanes), one)), mask)
+                bs = [
+                    e.load(e.address(b, (k, ldb), (n, one), (e.integer(v * e.lanes), one)), mask)
                     for v in range(vectors)
                 ]
                 for r in range(rows):
                     row = builder.add(m, e.integer(r))
-                    scale = e.splat(builder.load(e.address(x, (row, ldx), (k, ldk))))
+                    scale = e.splat(builder.load(e.address(a, (row, lda), (k, inca))))
                     for v in range(vectors):
-                        e.accumulate(sums[(u * rows + r) * vectors + v], scale, ys[v])
+                        e.accumulate(sums[(u * rows + r) * vectors + v], scale, bs[v])
 
             loop, end = e.blocks(e.integer(0), K, unroll)
             with loop as (k, _):
@@ -199,26 +225,26 @@ def _add_product(
                         value = builder.load(sums[(u * rows + r) * vectors + v])
                         total = value if total is None else builder.fadd(total, value)
                     row = builder.add(m, e.integer(r))
-                    target = e.address(z, (row, ldz), (j, one), (e.integer(v * e.lanes), one))
+                    target = e.address(c, (row, ldc), (n, one), (e.integer(v * e.lanes), one))
                     e.store(builder.fadd(e.load(target, mask), total), target, mask)
 
-        def column(heights: Sequence[int], vectors: int, j: Any, mask: Any) -> None:
+        def column(heights: Sequence[int], vectors: int, n: Any, mask: Any) -> None:
             start = e.integer(0)
             for rows in heights:
                 loop, start_next = e.blocks(start, M, rows)
                 with loop as (m, _):
                     unroll = max(1, e.shape.sums // (rows * vectors))
-                    tile(rows, vectors, unroll, m, j, mask)
+                    tile(rows, vectors, unroll, m, n, mask)
                 start = start_next
 
         def columns(heights: Sequence[int], widths: Sequence[int]) -> None:
             start = e.integer(0)
             for vectors in widths:
-                loop, end = e.blocks(start, J, vectors * e.lanes)
-                with loop as (j, _):
-                    column(heights, vectors, j, None)
+                loop, end = e.blocks(start, N, vectors * e.lanes)
+                with loop as (n, _):
+                    column(heights, vectors, n, None)
                 start = end
-            rest = builder.sub(J, start)
+            rest = builder.sub(N, start)
             with builder.if_then(builder.icmp_signed(">", rest, e.integer(0))):
                 column(heights, 1, start, e.first(rest))
 
@@ -229,32 +255,33 @@ def _add_product(
                 columns(e.shape.rows, e.shape.vectors)
         return context.get_dummy_value()
 
-    return types.void(kind, *[types.intp] * 10), codegen
+    return types.void(C, A, B, *[types.intp] * 3), codegen
 
 
 @native
-def _add_dots(
-    typingctx: Any, kind: Any, z: Any, ldz: Any, x: Any, ldx: Any, y: Any, ldy: Any,
-    m: Any, k: Any, j: Any,
-) -> Any:  # fmt: skip
+def _add_dots(typingctx: Any, C: Any, A: Any, B: Any, M: Any, N: Any, K: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        e = _Emitter(context, builder, sig.args[0])
-        _, z, ldz, x, ldx, y, ldy, M, K, J = args
+        e = _Emitter(context, builder, sig.args[0].types[0].dtype)
+        (c, ldc, _), (a, lda, _), (b, ldb, _) = (
+            e.matrix(context, kind, value)
+            for kind, value in zip(sig.args[:3], args[:3], strict=True)
+        )
+        M, N, K = args[3:]
         one = e.integer(1)
 
-        def tile(rows: int, columns: int, m: Any, j: Any) -> None:
+        def tile(rows: int, columns: int, m: Any, n: Any) -> None:
             sums = e.variables(rows * columns)
 
             def terms(k: Any, mask: Any) -> None:
-                xs = [
-                    e.load(e.address(x, (builder.add(m, e.integer(r)), ldx), (k, one)), mask)
+                rows_a = [
+                    e.load(e.address(a, (builder.add(m, e.integer(r)), lda), (k, one)), mask)
                     for r in range(rows)
                 ]
-                for c in range(columns):
-                    row = e.address(y, (builder.add(j, e.integer(c)), ldy), (k, one))
-                    value = e.load(row, mask)
+                for j in range(columns):
+                    row = e.address(b, (builder.add(n, e.integer(j)), ldb), (k, one))
+                    row_b = e.load(row, mask)
                     for r in range(rows):
-                        e.accumulate(sums[r * columns + c], xs[r], value)
+                        e.accumulate(sums[r * columns + j], rows_a[r], row_b)
 
             loop, end = e.blocks(e.integer(0), K, e.lanes)
             with loop as (k, _):
@@ -263,8 +290,8 @@ def _add_dots(
             with builder.if_then(builder.icmp_signed(">", rest, e.integer(0))):
                 terms(end, e.first(rest))
             for r in range(rows):
-                target = e.address(z, (builder.add(m, e.integer(r)), ldz), (j, one))
-                found = [builder.load(sums[r * columns + c]) for c in range(columns)]
+                target = e.address(c, (builder.add(m, e.integer(r)), ldc), (n, one))
+                found = [builder.load(sums[r * columns + j]) for j in range(columns)]
                 totals = e.totals((found * 4)[:4])
                 if columns == 1:
                     total = builder.extract_element(totals, ir.Constant(_I32, 0))
@@ -277,37 +304,27 @@ def _add_dots(
 
         start = e.integer(0)
         for columns in (4, 1):
-            loop, end = e.blocks(start, J, columns)
-            with loop as (j, _):
+            loop, end = e.blocks(start, N, columns)
+            with loop as (n, _):
                 first = e.integer(0)
                 for rows in e.shape.dots:
                     inner, first_next = e.blocks(first, M, rows)
                     with inner as (m, _):
-                        tile(rows, columns, m, j)
+                        tile(rows, columns, m, n)
                     first = first_next
             start = end
         return context.get_dummy_value()
 
-    return types.void(kind, *[types.intp] * 9), codegen
+    return types.void(C, A, B, *[types.intp] * 3), codegen
 
 
-@part
-def add_product(
-    one: Any, z: Any, ldz: Any, x: Any, ldx: Any, ldk: Any, y: Any, ldy: Any,
-    M: Any, K: Any, J: Any,
-) -> None:  # fmt: skip
-    """Z += X Y: Z [M, J] += X [M, K] Y [K, J].
-
-    Operands are addresses (see :func:`at`) with the distance between rows; ``ldk`` is that
-    between the columns of X: 1, or, with ldx = 1, X stands for its transpose. ``one`` is any
-    number of the operands' type.
-    """
-    _add_product(one, z, ldz, x, ldx, ldk, y, ldy, M, K, J)
+@device_function
+def add_product(C: Any, A: Any, B: Any, M: Any, N: Any, K: Any) -> None:
+    """C[M, N] += A[M, K] B[K, N]. C and B have inc = 1; A may be a transpose."""
+    _add_product(C, A, B, M, N, K)
 
 
-@part
-def add_dots(
-    one: Any, z: Any, ldz: Any, x: Any, ldx: Any, y: Any, ldy: Any, M: Any, K: Any, J: Any
-) -> None:
-    """Z += X Y^T: Z [M, J] += X [M, K] Y [J, K]^T, as in :func:`add_product`."""
-    _add_dots(one, z, ldz, x, ldx, y, ldy, M, K, J)
+@device_function
+def add_dots(C: Any, A: Any, B: Any, M: Any, N: Any, K: Any) -> None:
+    """C[M, N] += A[M, K] B[N, K]^T. All three have inc = 1."""
+    _add_dots(C, A, B, M, N, K)

@@ -10,21 +10,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from ntm.kernels.numba.jit import part
+from ntm.kernels.kinds import GRU_STEP, LEAKY_STEP, LSTM_STEP, NESTED_STEP, PEEPHOLE_STEP, RELU_STEP
+from ntm.kernels.numba.jit import device_function
 from ntm.kernels.numba.math import sigmoid, tanh
 
-# What a controller is called inside the kernels.
-TANH, RELU, LEAKY, LSTM, PEEPHOLE, NESTED, GRU = range(7)
 
-
-@part
+@device_function
 def tanh_step(z: Any, h: Any) -> None:
     """Feedforward and RNN: h = tanh(z)."""
     for i in range(h.shape[0]):
         h[i] = z[i] = tanh(z[i])
 
 
-@part
+@device_function
 def tanh_backward(h: Any, dh: Any, dz: Any) -> None:
     one = h.dtype.type(1)
     for i in range(dh.shape[0]):
@@ -32,7 +30,7 @@ def tanh_backward(h: Any, dh: Any, dz: Any) -> None:
         dh[i] = 0
 
 
-@part
+@device_function
 def lstm_step(z: Any, c_old: Any, c: Any, h: Any) -> None:
     """c_t = f c_{t-1} + i j, h_t = o tanh(c_t)."""
     n = h.shape[0]
@@ -50,7 +48,7 @@ def lstm_step(z: Any, c_old: Any, c: Any, h: Any) -> None:
         h[u] = o[u] * tanh(c[u])
 
 
-@part
+@device_function
 def lstm_backward(z: Any, c_old: Any, c: Any, dh: Any, dc: Any, dz: Any) -> None:
     n, one = dh.shape[0], z.dtype.type(1)
     i, f, j, o = z[:n], z[n : 2 * n], z[2 * n : 3 * n], z[3 * n :]
@@ -72,7 +70,7 @@ def lstm_backward(z: Any, c_old: Any, c: Any, dh: Any, dc: Any, dz: Any) -> None
         dc[u] *= f[u]
 
 
-@part
+@device_function
 def gru_step(z: Any, h_old: Any, h: Any) -> None:
     """Z holds r, z, W_n x + b_n, U_n h + d_n; the third is replaced by n."""
     m, one = h.shape[0], z.dtype.type(1)
@@ -85,7 +83,7 @@ def gru_step(z: Any, h_old: Any, h: Any) -> None:
         h[i] = (one - k[i]) * n[i] + k[i] * h_old[i]
 
 
-@part
+@device_function
 def gru_backward(z: Any, h_old: Any, dh: Any, dz: Any) -> None:
     m, one = dh.shape[0], z.dtype.type(1)
     r, k, n, u = z[:m], z[m : 2 * m], z[2 * m : 3 * m], z[3 * m :]
@@ -102,14 +100,14 @@ def gru_backward(z: Any, h_old: Any, dh: Any, dz: Any) -> None:
         dh[i] *= k[i]
 
 
-@part
+@device_function
 def relu_step(z: Any, h: Any) -> None:
     zero = z.dtype.type(0)
     for i in range(h.shape[0]):
         h[i] = z[i] = zero if z[i] <= zero else z[i]  # what is no number stays none
 
 
-@part
+@device_function
 def relu_backward(h: Any, dh: Any, dz: Any) -> None:
     zero = h.dtype.type(0)
     for i in range(dh.shape[0]):
@@ -117,7 +115,7 @@ def relu_backward(h: Any, dh: Any, dz: Any) -> None:
         dh[i] = 0
 
 
-@part
+@device_function
 def leaky_step(z: Any, h_old: Any, h: Any) -> None:
     """Z holds W v + b and the logit of alpha."""
     n, one = h.shape[0], z.dtype.type(1)
@@ -130,7 +128,7 @@ def leaky_step(z: Any, h_old: Any, h: Any) -> None:
         h[i] = (one - alpha[i]) * h_old[i] + alpha[i] * y[i]
 
 
-@part
+@device_function
 def leaky_backward(z: Any, h_old: Any, dh: Any, dz: Any) -> None:
     n, one = dh.shape[0], z.dtype.type(1)
     y, alpha, dy, dalpha = z[:n], z[n:], dz[:n], dz[n:]
@@ -142,7 +140,7 @@ def leaky_backward(z: Any, h_old: Any, dh: Any, dz: Any) -> None:
         dh[i] *= one - alpha[i]
 
 
-@part
+@device_function
 def peephole_step(z: Any, c_old: Any, c: Any, h: Any) -> None:
     """Z holds i f j o and the peepholes of i f o."""
     n = h.shape[0]
@@ -162,7 +160,7 @@ def peephole_step(z: Any, c_old: Any, c: Any, h: Any) -> None:
         h[u] = o[u] * tanh(c[u])
 
 
-@part
+@device_function
 def peephole_backward(z: Any, c_old: Any, c: Any, dh: Any, dc: Any, dz: Any) -> None:
     n, one = dh.shape[0], z.dtype.type(1)
     i, f, j, o = z[:n], z[n : 2 * n], z[2 * n : 3 * n], z[3 * n : 4 * n]
@@ -190,7 +188,7 @@ def peephole_backward(z: Any, c_old: Any, c: Any, dh: Any, dc: Any, dz: Any) -> 
         dc[u] = dc[u] * f[u] + di[u] * p_i[u] + df[u] * p_f[u]
 
 
-@part
+@device_function
 def enter(z: Any, c_old: Any, v: Any) -> None:
     """A nested LSTM on its way inwards: what it hands to the LSTM inside, v = [i j, f c_{t-1}]."""
     n = c_old.shape[0]
@@ -207,7 +205,7 @@ def enter(z: Any, c_old: Any, v: Any) -> None:
         h[u] = f[u] * c_old[u]
 
 
-@part
+@device_function
 def enter_backward(z: Any, c_old: Any, dv: Any, dc: Any, dz: Any) -> None:
     """But for the output gate, whose derivative :func:`leave_backward` has written."""
     n, one = c_old.shape[0], z.dtype.type(1)
@@ -224,7 +222,7 @@ def enter_backward(z: Any, c_old: Any, dv: Any, dc: Any, dz: Any) -> None:
         dc[u] = dh[u] * f[u]
 
 
-@part
+@device_function
 def leave(z: Any, c: Any, h: Any) -> None:
     """And outwards again: h is what the LSTM inside returned, and becomes what this returns."""
     n = h.shape[0]
@@ -237,7 +235,7 @@ def leave(z: Any, c: Any, h: Any) -> None:
         h[u] = o[u] * tanh(c[u])
 
 
-@part
+@device_function
 def leave_backward(z: Any, c: Any, dh: Any, dc: Any, dz: Any) -> None:
     """Dh becomes the derivative by what the LSTM inside returned; dc is used up."""
     n, one = dh.shape[0], z.dtype.type(1)
@@ -248,35 +246,35 @@ def leave_backward(z: Any, c: Any, dh: Any, dc: Any, dz: Any) -> None:
         dh[u] = dc[u] + dh[u] * o[u] * (one - y * y)
 
 
-@part
+@device_function
 def step(kind: Any, z: Any, h_old: Any, c_old: Any, c: Any, h: Any) -> None:
-    if kind in (LSTM, NESTED):
+    if kind in (LSTM_STEP, NESTED_STEP):
         lstm_step(z, c_old, c, h)
-    elif kind == GRU:
+    elif kind == GRU_STEP:
         gru_step(z, h_old, h)
-    elif kind == LEAKY:
+    elif kind == LEAKY_STEP:
         leaky_step(z, h_old, h)
-    elif kind == PEEPHOLE:
+    elif kind == PEEPHOLE_STEP:
         peephole_step(z, c_old, c, h)
-    elif kind == RELU:
+    elif kind == RELU_STEP:
         relu_step(z, h)
     else:
         tanh_step(z, h)
 
 
-@part
+@device_function
 def step_backward(
     kind: Any, z: Any, h_old: Any, c_old: Any, c: Any, dh: Any, dc: Any, dz: Any
 ) -> None:
-    if kind in (LSTM, NESTED):
+    if kind in (LSTM_STEP, NESTED_STEP):
         lstm_backward(z, c_old, c, dh, dc, dz)
-    elif kind == GRU:
+    elif kind == GRU_STEP:
         gru_backward(z, h_old, dh, dz)
-    elif kind == LEAKY:
+    elif kind == LEAKY_STEP:
         leaky_backward(z, h_old, dh, dz)
-    elif kind == PEEPHOLE:
+    elif kind == PEEPHOLE_STEP:
         peephole_backward(z, c_old, c, dh, dc, dz)
-    elif kind == RELU:
+    elif kind == RELU_STEP:
         relu_backward(z, dh, dz)
     else:
         tanh_backward(z, dh, dz)

@@ -7,12 +7,12 @@ Python threads enter it. The kernels release the GIL, so plain threads do.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
-from ntm.kernels.threads import threads
+from ntm.kernels.numba.records import Share
 
 _pool: ThreadPoolExecutor | None = None
 
@@ -27,35 +27,27 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def shares(count: int, pieces: int | None = None) -> list[tuple[int, int]]:
-    """``range(count)`` cut into one piece for each of the engine's threads, or into ``pieces``."""
-    pieces = max(1, min(pieces or threads(), count))
+def shares(count: int, threads: int) -> list[Share]:
+    """``range(count)`` cut into one piece for each thread, as far as it goes round."""
+    pieces = max(1, min(threads, count))
     bounds = [count * i // pieces for i in range(pieces + 1)]
-    return list(pairwise(bounds))
+    return [Share(start, stop, i) for i, (start, stop) in enumerate(pairwise(bounds))]
 
 
-def run(
-    kernel: Callable[..., None],
-    arguments: tuple[Any, ...],
-    count: int,
-    worth: bool = True,
-    pieces: int | None = None,
-) -> None:
-    """``kernel(*arguments, start, stop, thread)`` on every piece; this thread takes the first.
+def run(kernel: Callable[..., None], arguments: tuple[Any, ...], shares: Sequence[Share]) -> None:
+    """``kernel(*arguments, share)`` for every share; this thread takes the first.
 
-    All of it on this thread where handing out is not worth the trouble (about 50 us).
+    To hand out one to another thread takes about 50 us.
     """
     global _pool
-    first, *others = shares(count, pieces) if worth else [(0, count)]
+    first, *others = shares
     futures = []
     if others:
         if _pool is None:
             _pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="ntm-fused")
-        futures = [
-            _pool.submit(kernel, *arguments, *share, i) for i, share in enumerate(others, start=1)
-        ]
+        futures = [_pool.submit(kernel, *arguments, share) for share in others]
     try:
-        kernel(*arguments, *first, 0)
+        kernel(*arguments, first)
     finally:
         for future in futures:
             future.result()

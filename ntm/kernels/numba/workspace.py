@@ -10,74 +10,86 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ntm.kernels.numba.controllers import Array
-from ntm.kernels.numba.heads import Addressing, Scratch
-from ntm.kernels.numba.kernel import EVERY, GROUP, Adjoint, States
-from ntm.kernels.numba.plan import Plan
+from ntm.kernels.kinds import Array
+from ntm.kernels.layout import Sizes, places
+from ntm.kernels.numba.kernel import EVERY, GROUP
+from ntm.kernels.numba.records import Adjoint, Gradients, Scratch, Tape
 
 #: Idle blocks that are kept, and the bytes that they may take in all.
 KEEP, KEEP_BYTES = 4, 2**30
 
-#: Layouts that are kept of each.
-LAYOUTS = 256
+#: Workspaces that are kept in each of them.
+WORKSPACES = 256
 
 #: Bytes of a cache line, and of the longest vector.
 LINE = 64
 
 
+class Demand(NamedTuple):
+    """What a workspace is for: up to ``steps`` steps of history, or, if 0, 2 places in turn."""
+
+    sizes: Sizes
+    batch: int
+    slots: int
+    steps: int
+    threads: int
+    dtype: Any
+
+
 class Workspace:
-    """All arrays for up to ``steps`` steps of history; 2 places in turn if 0.
+    """All arrays that one call works in.
 
     They lie in one block: see :func:`in_one_block`. ``block``: one to use again, if it is large
     enough.
     """
 
-    def __init__(
-        self, plan: Plan, batch: int, slots: int, steps: int, threads: int, dtype: Any,
-        block: Array | None = None,
-    ) -> None:  # fmt: skip
-        self.steps, self.threads = steps, threads
+    def __init__(self, demand: Demand, block: Array | None = None) -> None:
+        self.steps, self.threads = demand.steps, demand.threads
         shapes: list[tuple[int, ...]] = []
-        self._lay_out(lambda *shape: shapes.append(shape), plan, batch, slots, steps, threads)
-        self.block, arrays = in_one_block(shapes, dtype, block)
+        self._lay_out(lambda *shape: shapes.append(shape), demand)
+        self.block, arrays = in_one_block(shapes, demand.dtype, block)
         rest = iter(arrays)
-        self._lay_out(lambda *_: next(rest), plan, batch, slots, steps, threads)
+        self._lay_out(lambda *_: next(rest), demand)
 
-    def _lay_out(
-        self, new: Callable[..., Any], plan: Plan, B: int, N: int, steps: int, threads: int
-    ) -> None:
-        W, H, Q = plan.width, plan.heads, plan.write_heads
+    def _lay_out(self, new: Callable[..., Any], demand: Demand) -> None:
+        at, heads, steps = places(demand.sizes), demand.sizes.heads, demand.steps
+        B, N, P, W, H = demand.batch, demand.slots, demand.threads, heads.W, heads.H
         inner, outer = (steps, steps + 1) if steps else (2, 2)
-        self.states = States(
-            new(outer, B, plan.v_size),
-            new(outer, B, plan.c_size),
-            new(steps // EVERY + 1, B, W, N),
-            new(threads, EVERY, min(GROUP, B), W, N),
-            new(B, W, N),
-            new(outer, B, H, N),
+        self.tape = Tape(
+            v=new(outer, B, at.v_size),
+            c=new(outer, B, at.c_size),
+            memory=new(steps // EVERY + 1, B, W, N),
+            recent=new(P, EVERY, min(GROUP, B), W, N),
+            last=new(B, W, N),
+            weights=new(outer, B, H, N),
+            z=new(inner, B, at.z_size),
+            interface=new(inner, B, heads.interface + 2 * H),
+            inverse=new(inner, B, N),
+            cosine=new(inner, B, H, N),
+            content=new(inner, B, H, N),
+            logs=new(inner, B, H, N),
+            mask=-1 if steps else 1,
         )
-        self.z = new(inner, B, plan.z_size)
-        self.addressing = Addressing(
-            new(inner, B, plan.interface_size + 2 * H),
-            new(inner, B, N),
-            *[new(inner, B, H, N) for _ in range(3)],
+        halo = N + 2 * (heads.S // 2)
+        self.scratch = Scratch(
+            new(P, H, W), new(P, H, W), new(P, halo), new(P, halo), new(P, N),
+            new(P, H, N), new(P, W, N), new(P, heads.Q + 1, N),
+        )  # fmt: skip
+        if not steps:
+            return
+        self.gradients = Gradients(
+            new(steps, B, demand.sizes.inputs),
+            new(steps, B, at.z_size),
+            new(steps, B, heads.interface),
         )
-        halo = N + 2 * (plan.shifts // 2)
-        shapes = [(H, W), (H, W), (halo,), (halo,), (N,), (H, N), (W, N), (Q + 1, N)]
-        self.scratch = Scratch(*[new(threads, *shape) for shape in shapes])
-        if steps:
-            #: Derivatives by x, z and the interface, for every step.
-            self.derivatives = [
-                new(steps, B, size) for size in (plan.inputs, plan.z_size, plan.interface_size)
-            ]
-            self.adjoint = Adjoint(
-                new(B, plan.reads), new(B, plan.h_size), new(B, plan.c_size), new(B, W, N),
-                new(B, H, N), new(B, plan.v_size), new(B, plan.controller_size),
-            )  # fmt: skip
+        self.adjoint = Adjoint(
+            new(B, heads.R * W), new(B, at.h_size), new(B, at.c_size), new(B, W, N),
+            new(B, H, N), new(B, at.v_size), new(B, at.controller_size),
+        )  # fmt: skip
 
 
 def in_one_block(
@@ -103,9 +115,6 @@ def in_one_block(
     ]
 
 
-Key = tuple[Any, ...]
-
-
 class _Block:
     """Memory that workspaces of many sizes take in turn, and how each of them lies in it.
 
@@ -114,24 +123,20 @@ class _Block:
 
     def __init__(self) -> None:
         self.memory: Array = np.empty(0, np.uint8)
-        self.layouts: dict[Key, Workspace] = {}
+        self.workspaces: dict[Demand, Workspace] = {}
 
-    def workspace(
-        self, plan: Plan, batch: int, slots: int, steps: int, threads: int, dtype: Any
-    ) -> Workspace:
-        key: Key = (
-            plan.table.tobytes(), plan.heads, plan.width, plan.read_heads, plan.shifts,
-            plan.inputs, batch, slots, steps > 0, dtype,
-        )  # fmt: skip
-        found = self.layouts.pop(key, None)
-        if found is None or found.steps < steps or found.threads < threads:
-            found = Workspace(plan, batch, slots, steps, threads, dtype, self.memory)
+    def workspace(self, demand: Demand) -> Workspace:
+        # One that has room for more steps, or more threads, serves as well.
+        key = demand._replace(steps=min(demand.steps, 1), threads=0)
+        found = self.workspaces.pop(key, None)
+        if found is None or found.steps < demand.steps or found.threads < demand.threads:
+            found = Workspace(demand, self.memory)
             if found.block is not self.memory:  # which was too small
                 self.memory = found.block
-                self.layouts.clear()
-            elif len(self.layouts) >= LAYOUTS:
-                del self.layouts[next(iter(self.layouts))]
-        self.layouts[key] = found  # the last one, as the latest
+                self.workspaces.clear()
+            elif len(self.workspaces) >= WORKSPACES:
+                del self.workspaces[next(iter(self.workspaces))]
+        self.workspaces[key] = found  # the last one, as the latest
         return found
 
 
@@ -143,15 +148,11 @@ _lock = threading.RLock()
 class Lease:
     """A workspace on loan. It goes back when the lease is dropped or ended."""
 
-    def __init__(
-        self, plan: Plan, batch: int, slots: int, steps: int, threads: int, dtype: Any
-    ) -> None:
+    def __init__(self, demand: Demand) -> None:
         with _lock:  # the block that was used last is still in the cache
             block = _idle.pop() if _idle else _Block()
         self._block: _Block | None = block
-        self.workspace: Workspace | None = block.workspace(
-            plan, batch, slots, steps, threads, dtype
-        )
+        self.workspace: Workspace | None = block.workspace(demand)
 
     def end(self) -> None:
         """Hand the workspace back: its contents are lost."""
