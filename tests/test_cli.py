@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from configs import shipped_studies
 from controllers import CONTROLLERS
 from ntm import reproduction as reproduce
 from ntm.runs.folder import RunDir
@@ -24,11 +25,13 @@ def test_list_shows_tasks_controllers_and_configs(ntm: Terminal) -> None:
     (recipe,) = (line for line in lines if line.startswith("  copy/ntm-lstm "))
     assert recipe.endswith("the paper's machine and optimiser.")
     families = lines.index("families of models, for ntm sweep NAME; one of them is NAME:MODEL:")
-    assert [line.split()[0] for line in lines[families + 1 :]] == [
+    studies = lines.index("studies of many seeds, for ntm sweep NAME:")
+    assert [line.split()[0] for line in lines[families + 1 : studies]] == [
         "compare/autocomplete",
         "compare/copy",
         "compare/recall",
     ]
+    assert [line.split()[0] for line in lines[studies + 1 :]] == shipped_studies()
 
 
 @pytest.mark.parametrize(
