@@ -23,7 +23,7 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --quiet --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest --quiet --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # Trains until solved, over several seeds: minutes.
 test-slow: .venv/installed

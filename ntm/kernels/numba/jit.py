@@ -61,27 +61,32 @@ _SOURCE = hashlib.sha256(
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Waits for other processes that write into a cache.
-
-    Numba reads its index, picks the name of a free file, and writes both: two processes that
-    compile one kernel, the one for float and the other for double, could pick the same name.
-    """
+def _alone(file: Path) -> Iterator[None]:
+    """Waits for other processes that hold the lock on this file."""
     try:
         import fcntl
     except ImportError:  # Windows has none
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as stream:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
 class _Cache(FunctionCache):  # type: ignore[misc]  # Numba has no types
-    """Numba's cache on disk, which also says what is being compiled and how long it took."""
+    """Numba's cache on disk, which also says what is being compiled and how long it took.
+
+    One process compiles a kernel, the others wait for it and load what it has compiled: the runs
+    of a sweep that start together need the same ones.
+    """
 
     _started = 0.0
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        #: Held from the miss to the save. A compilation that fails leaves it to the next one.
+        self._turn = contextlib.ExitStack()
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         return (*super()._index_key(sig, codegen), _SOURCE)
@@ -89,12 +94,21 @@ class _Cache(FunctionCache):  # type: ignore[misc]  # Numba has no types
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         found = super().load_overload(sig, target_context)
         if found is None:
+            self._turn.close()
+            folder = Path(self.cache_path)
+            self._turn.enter_context(_alone(folder / f".{self._py_func.__name__}.lock"))
+            found = super().load_overload(sig, target_context)  # by now another may have it
+        if found is None:
             log.info("compiling the fused %s kernel (once; it is kept)", self._py_func.__name__)
             self._started = time.perf_counter()
+        else:
+            self._turn.close()
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        with _alone(Path(self.cache_path)):
+        # Numba reads the folder's index, picks the name of a free file, and writes both: two
+        # processes that save, one kernel for float and one for double, could pick the same name.
+        with self._turn.pop_all(), _alone(Path(self.cache_path) / ".lock"):
             super().save_overload(sig, data)
         seconds = time.perf_counter() - self._started
         log.info("compiled the fused %s kernel in %.1f s", self._py_func.__name__, seconds)
