@@ -22,10 +22,10 @@ from ntm.kernels.numba.kernel import GROUP
 from ntm.kernels.numba.math import exp, larger, log1p
 from ntm.kernels.numba.parameters import add_gradient, pack, rows
 from ntm.kernels.numba.products import Matrix, add_dots, add_product, at
-from ntm.kernels.numba.records import Parameters, Share
+from ntm.kernels.numba.records import Parameters, Share, plain
 from ntm.kernels.numba.rollout import Rollout
 from ntm.kernels.numba.sequence import arrays
-from ntm.kernels.numba.threads import run, shares
+from ntm.kernels.numba.threads import hand_out, shares
 from ntm.kernels.threads import threads
 
 #: First states that a learner keeps, by the number of slots.
@@ -98,7 +98,7 @@ class Learner:
         for sinks in self.sinks[1:used]:
             for sink in sinks:
                 sink.fill(0)
-        run(self._learn, (parameters, episode, found), shared)
+        hand_out(self._learn, (parameters, episode, found), shared)
         for sinks in self.sinks[1:used]:
             for total, sink in zip(self.sinks[0], sinks, strict=True):
                 total += sink
@@ -138,7 +138,7 @@ class Learner:
             targets = Targets(ys, mask, number(1 / found.shape[1]))
             nats, errors = found[:, group]
             outcome = Outcome(nats, errors, dlogits, doutputs)
-            cross_entropy(outputs, readout, bias, targets, outcome)
+            cross_entropy(*plain(outputs, readout, bias, targets, outcome))
             add_gradient(rows(dlogits), 0, rows(outputs), 0, readout_sinks)
             if self.trains:
                 places = rollout.backward(outputs, doutputs, (), sinks[:count])
@@ -168,6 +168,7 @@ class Outcome(NamedTuple):
 @kernel
 def cross_entropy(outputs: Any, readout: Any, bias: Any, targets: Any, outcome: Any) -> None:
     """Readout and cost, and the derivatives of a share of the cost by logits and outputs."""
+    targets, outcome = Targets(*targets), Outcome(*outcome)
     T, B, C = outputs.shape
     O, one = bias.shape[0], outputs.dtype.type(1)  # noqa: E741
     zero, half = one - one, one / (one + one)

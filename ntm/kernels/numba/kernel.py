@@ -29,7 +29,17 @@ from ntm.kernels.numba.heads import (
 )
 from ntm.kernels.numba.jit import device_function, inlined, kernel
 from ntm.kernels.numba.products import Matrix, add_dots, add_product, at
-from ntm.kernels.numba.records import Access, AccessAdjoint, Scratch, Share
+from ntm.kernels.numba.records import (
+    Access,
+    AccessAdjoint,
+    Adjoint,
+    Gradients,
+    HeadSizes,
+    Parameters,
+    Scratch,
+    Share,
+    Tape,
+)
 
 #: Samples that share one pass over the weights.
 GROUP = 8
@@ -76,6 +86,8 @@ def scratch_of(scratch: Any, thread: Any) -> Any:
 @kernel
 def forward(p: Any, heads: Any, xs: Any, tape: Any, outputs: Any, scratch: Any, share: Any) -> None:
     """Outputs [T, B, C + R W], and on the tape what the backward pass needs."""
+    p, heads, tape = Parameters(*p), HeadSizes(*heads), Tape(*tape)
+    scratch, share = Scratch(*scratch), Share(*share)
     T = xs.shape[0]
     for g0 in range(share.start, share.stop, GROUP):
         group = Share(g0, min(g0 + GROUP, share.stop), share.thread)
@@ -122,6 +134,8 @@ def backward(
     share: Any,
 ) -> None:  # fmt: skip
     """Derivatives by what happened at every step and, through ``adjoint``, by the first state."""
+    p, heads, tape, share = Parameters(*p), HeadSizes(*heads), Tape(*tape), Share(*share)
+    adjoint, gradients, scratch = Adjoint(*adjoint), Gradients(*gradients), Scratch(*scratch)
     T, layers = doutputs.shape[0], p.layers
     for g0 in range(share.start, share.stop, GROUP):
         group = Share(g0, min(g0 + GROUP, share.stop), share.thread)
@@ -201,6 +215,7 @@ def gradient(dz: Any, z0: Any, v: Any, v0: Any, dW: Any, db: Any, share: Any) ->
 
     dz [n, .] holds its J columns from z0 on, v [n, .] its K from v0 on.
     """
+    share = Share(*share)
     n, K, rows = dz.shape[0], dW.shape[1], share.stop - share.start
     first = z0 + share.start
     for i in range(n):

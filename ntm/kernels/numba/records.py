@@ -11,6 +11,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 
+def plain(*arguments: Any) -> tuple[Any, ...]:
+    """Arguments of a kernel, with plain tuples for its records.
+
+    Numba takes these in half the time, a microsecond less for each. The kernel names them again:
+    ``tape = Tape(*tape)``.
+    """
+    return tuple([tuple(a) if isinstance(a, tuple) else a for a in arguments])
+
+
 class Share(NamedTuple):
     """Samples, or rows, start ... stop: one thread's, or a group of them."""
 

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 
 from ntm.kernels.kinds import Array
-from ntm.kernels.layout import Layout
+from ntm.kernels.layout import Heads, Layout
 from ntm.kernels.numba import kernel
 from ntm.kernels.numba.parameters import add_gradients
 from ntm.kernels.numba.records import Gradients, HeadSizes, Parameters
 from ntm.kernels.numba.threads import run, shares
 from ntm.kernels.numba.workspace import Demand, Lease, Workspace
+
+
+@lru_cache(maxsize=256)
+def _head_sizes(heads: Heads, dtype: Any, weighting_grad: float | None) -> HeadSizes:
+    number, tiny = dtype.type, np.finfo(dtype).tiny
+    limit = np.inf if weighting_grad is None else weighting_grad
+    R, Q, H, W, S, reads_before = heads
+    return HeadSizes(
+        R, Q, H, W, S, int(reads_before), H - Q, number(tiny**0.25), tiny, number(limit)
+    )
 
 
 class Rollout:
@@ -37,12 +49,7 @@ class Rollout:
         self.shares = shares(self.batch, threads)
         self.lease: Lease | None = None
         self.recompute_every = min(recompute_every or self.steps, self.steps)
-        number, heads = xs.dtype.type, layout.heads
-        tiny = np.finfo(xs.dtype).tiny
-        self.heads = HeadSizes(
-            heads.R, heads.Q, heads.H, heads.W, heads.S, int(heads.reads_before), heads.H - heads.Q,
-            number(tiny**0.25), tiny, number(np.inf if weighting_grad is None else weighting_grad),
-        )  # fmt: skip
+        self.heads = _head_sizes(layout.heads, xs.dtype, weighting_grad)
 
     def infer(self, start: Sequence[Array]) -> tuple[Array, list[Array]]:
         """Outputs and the last state, without any history."""

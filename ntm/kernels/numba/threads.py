@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
-from ntm.kernels.numba.records import Share
+from ntm.kernels.numba.records import Share, plain
 
 _pool: ThreadPoolExecutor | None = None
 
@@ -29,13 +29,22 @@ if hasattr(os, "register_at_fork"):
 
 def shares(count: int, threads: int) -> list[Share]:
     """``range(count)`` cut into one piece for each thread, as far as it goes round."""
-    pieces = max(1, min(threads, count))
+    pieces = min(threads, count)
+    if pieces <= 1:
+        return [Share(0, count, 0)]
     bounds = [count * i // pieces for i in range(pieces + 1)]
     return [Share(start, stop, i) for i, (start, stop) in enumerate(pairwise(bounds))]
 
 
 def run(kernel: Callable[..., None], arguments: tuple[Any, ...], shares: Sequence[Share]) -> None:
-    """``kernel(*arguments, share)`` for every share; this thread takes the first.
+    """A kernel with a share of the work, on a thread each; records come as plain tuples."""
+    hand_out(kernel, plain(*arguments), plain(*shares))
+
+
+def hand_out(
+    function: Callable[..., None], arguments: tuple[Any, ...], shares: Sequence[Any]
+) -> None:
+    """``function(*arguments, share)`` for every share; this thread takes the first.
 
     To hand out one to another thread takes about 50 us.
     """
@@ -45,9 +54,9 @@ def run(kernel: Callable[..., None], arguments: tuple[Any, ...], shares: Sequenc
     if others:
         if _pool is None:
             _pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="ntm-fused")
-        futures = [_pool.submit(kernel, *arguments, share) for share in others]
+        futures = [_pool.submit(function, *arguments, share) for share in others]
     try:
-        kernel(*arguments, first)
+        function(*arguments, first)
     finally:
         for future in futures:
             future.result()

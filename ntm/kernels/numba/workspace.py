@@ -127,7 +127,8 @@ class _Block:
 
     def workspace(self, demand: Demand) -> Workspace:
         # One that has room for more steps, or more threads, serves as well.
-        key = demand._replace(steps=min(demand.steps, 1), threads=0)
+        sizes, batch, slots, steps, _, dtype = demand
+        key = Demand(sizes, batch, slots, min(steps, 1), 0, dtype)
         found = self.workspaces.pop(key, None)
         if found is None or found.steps < demand.steps or found.threads < demand.threads:
             found = Workspace(demand, self.memory)
