@@ -92,8 +92,8 @@ def test_a_run_is_loaded_traced_and_drawn() -> None:
     scored = episode.mask > 0
     assert ((logits > 0) == (episode.targets > 0.5))[scored].all()
     found = ntm.trace(model, episode, 2)
-    assert found.machine is not None
-    assert found.machine.weights.shape == (41, 2, 40)
+    assert found.ntm is not None
+    assert found.ntm.weights.shape == (41, 2, 40)
     titles = [axes.get_title(loc="left") for axes in ntm.plot_memory(found, "copy").axes]
     assert "Write weighting" in titles
     with pytest.raises(UsageError, match="no run here"):

@@ -288,9 +288,9 @@ def test_a_changed_trace_is_refused_or_equal(seed: int, tmp_path: Path) -> None:
             refused += 1
             continue
         assert np.array_equal(found.outputs, whole.outputs)
-        if found.machine is not None:  # what names the machine may be what was changed
-            assert whole.machine is not None
-            assert np.array_equal(found.machine.memory, whole.machine.memory)
+        if found.ntm is not None:  # what names the machine may be what was changed
+            assert whole.ntm is not None
+            assert np.array_equal(found.ntm.memory, whole.ntm.memory)
     assert refused > 500
 
 

@@ -36,7 +36,7 @@ _HEADERS = {
 
 
 @dataclass(frozen=True)
-class MachineTrace:
+class NTMTrace:
     """What an NTM did at each step t. H = R + Q heads, read heads first; shared ones are twice."""
 
     memory: Array  # [T, N, W] M_t, after the write of step t
@@ -53,21 +53,19 @@ class MachineTrace:
 
 @dataclass(frozen=True)
 class Trace:
-    """One sequence, what was answered, and how the machine came to it (None for a baseline)."""
+    """One sequence, what was answered, and how the model came to it (None for a baseline)."""
 
     inputs: Array  # [T, I]
     targets: Array  # [T, O]; of classes [T, 1], ones
     mask: Array  # [T]
     outputs: Array  # [T, O] probabilities of a 1; of classes [T, 1], of what came
-    machine: MachineTrace | None
+    ntm: NTMTrace | None
 
     def save(self, path: Path) -> None:
         """Writes an .npz that holds plain arrays."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "machine"}
-        if self.machine is not None:
-            arrays |= {
-                f"machine.{f.name}": getattr(self.machine, f.name) for f in fields(MachineTrace)
-            }
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "ntm"}
+        if self.ntm is not None:
+            arrays |= {f"ntm.{f.name}": getattr(self.ntm, f.name) for f in fields(NTMTrace)}
         stream = io.BytesIO()
         np.savez_compressed(stream, **arrays)
         write_file(path, stream.getvalue())
@@ -78,13 +76,11 @@ class Trace:
         try:
             with zipfile.ZipFile(path) as archive:
                 data = _arrays(archive)
-                top = {f.name: data[f.name] for f in fields(cls) if f.name != "machine"}
-                machine = None
-                if "machine.memory" in data:
-                    machine = MachineTrace(
-                        **{f.name: data[f"machine.{f.name}"] for f in fields(MachineTrace)}
-                    )
-                return cls(**top, machine=machine)
+                top = {f.name: data[f.name] for f in fields(cls) if f.name != "ntm"}
+                ntm = None
+                if "ntm.memory" in data:
+                    ntm = NTMTrace(**{f.name: data[f"ntm.{f.name}"] for f in fields(NTMTrace)})
+                return cls(**top, ntm=ntm)
         except _DAMAGED as error:
             raise NTMError(f"{path}: not a readable trace: {error}") from None
 
@@ -123,7 +119,7 @@ def record(
     inputs = one.inputs.to(device)
     if not isinstance(model.core, NTMCell):
         logits, _ = model(inputs, begin=one.begin.to(device))
-        return _trace(one, logits, loss, machine=None)
+        return _trace(one, logits, loss, ntm=None)
 
     state = model.core.initial_state(1, slots)
     logits, rows = [], []
@@ -132,12 +128,12 @@ def record(
         state = step.state
         logits.append(model.readout(step.output))
         rows.append(_row(step, shared=model.core.writer == 0))
-    machine = MachineTrace(*(_array(torch.cat(column)) for column in zip(*rows, strict=True)))
-    return _trace(one, torch.stack(logits), loss, machine)
+    ntm = NTMTrace(*(_array(torch.cat(column)) for column in zip(*rows, strict=True)))
+    return _trace(one, torch.stack(logits), loss, ntm)
 
 
 def _row(step: Step, *, shared: bool) -> tuple[Tensor, ...]:
-    """One step as :class:`MachineTrace` has it."""
+    """One step as :class:`NTMTrace` has it."""
 
     def each(x: Tensor) -> Tensor:
         return torch.cat([x, x], dim=1) if shared else x
@@ -150,7 +146,7 @@ def _row(step: Step, *, shared: bool) -> tuple[Tensor, ...]:
 def first_non_finite(trace: Trace) -> str | None:
     """Which quantity first stopped being a number, and when; None when all are finite."""
     columns = {"outputs": trace.outputs}
-    if trace.machine is not None:
+    if trace.ntm is not None:
         # In the order in which a step computes them.
         order = (
             "key",
@@ -164,7 +160,7 @@ def first_non_finite(trace: Trace) -> str | None:
             "memory",
             "reads",
         )
-        columns = {name: getattr(trace.machine, name) for name in order} | columns
+        columns = {name: getattr(trace.ntm, name) for name in order} | columns
     found = [
         (int(np.argmax(bad)), name)
         for name, values in columns.items()
@@ -176,11 +172,11 @@ def first_non_finite(trace: Trace) -> str | None:
     return f"{name} at time step {step}"
 
 
-def _trace(one: Episode, logits: Tensor, loss: Loss, machine: MachineTrace | None) -> Trace:
+def _trace(one: Episode, logits: Tensor, loss: Loss, ntm: NTMTrace | None) -> Trace:
     one = one.to("cpu")
     targets, outputs = loss.shown(logits.cpu(), one)
-    xs, ys, mask, said = (_array(x[:, 0]) for x in (one.inputs, targets, one.mask, outputs))
-    return Trace(xs, ys, mask, said, machine)
+    arrays = (_array(x[:, 0]) for x in (one.inputs, targets, one.mask, outputs))
+    return Trace(*arrays, ntm=ntm)
 
 
 def _array(tensor: Tensor) -> Array:

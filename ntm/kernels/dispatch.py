@@ -95,7 +95,7 @@ def unroll(
         if engine == "fused":
             raise EngineError(f"the fused engine cannot run: {obstacle}")
         if needless is None and not torch.compiler.is_compiling():
-            _say_once(obstacle)
+            _log_once(obstacle)
     return _reference(core, xs, state, around is not None, recompute_every, weighting_grad)
 
 
@@ -261,10 +261,10 @@ def _numba() -> str | None:
     return None
 
 
-_said: set[str] = set()
+_logged: set[str] = set()
 
 
-def _say_once(obstacle: str) -> None:
-    if obstacle not in _said:
-        _said.add(obstacle)
+def _log_once(obstacle: str) -> None:
+    if obstacle not in _logged:
+        _logged.add(obstacle)
         log.warning("no fused engine, the reference runs: %s", obstacle)

@@ -150,7 +150,7 @@ def _same_data(run: RunDir, task: Task) -> bool:
 
 
 #: The circumstances on which the last bits of a run depend.
-_BIT_FOR_BIT = ("engine", "device", "threads", "versions", "machine", "data")
+_BIT_FOR_BIT = ("engine", "device", "threads", "versions", "platform", "data")
 
 
 def _circumstances(config: Config, model: Model) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def _circumstances(config: Config, model: Model) -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: _version(name) for name in ("ntm-suite", "torch", "numpy", "numba")},
         },
-        "machine": f"{platform.machine()} {platform.system()}",
+        "platform": f"{platform.machine()} {platform.system()}",
         "processor": processor(),
         "commit": _commit(),
         **({} if data is None else {"data": data}),

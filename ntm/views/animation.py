@@ -16,7 +16,7 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ntm.analysis.trace import Array, MachineTrace, Trace
+from ntm.analysis.trace import Array, NTMTrace, Trace
 from ntm.files import write_file
 from ntm.views.comparison import LOWEST, Curve
 from ntm.views.plots import ACCENT, ERROR, MUTED, PALE, STYLE, slots_in_use
@@ -32,16 +32,16 @@ def _animate(trace: Trace, title: str) -> FuncAnimation:
     Beside the memory stands the weighting of every head; a baseline has the upper half only.
     Of the memory only the slots that a head visits are drawn.
     """
-    machine = trace.machine
-    figure = Figure(figsize=(8, 7.2 if machine else 3.4), layout="constrained")
+    ntm = trace.ntm
+    figure = Figure(figsize=(8, 7.2 if ntm else 3.4), layout="constrained")
     upper: Figure | SubFigure = figure
     update: Callable[[int], None] | None = None
-    if machine:
+    if ntm:
         upper, lower = cast("list[SubFigure]", figure.subfigures(2, height_ratios=(1, 1.25)))
     strips, markers = _strips(upper, trace)
     heading = strips[0].set_title(title, fontsize=12, fontweight="bold")
-    if machine:
-        update = _memory(lower, machine)
+    if ntm:
+        update = _memory(lower, ntm)
 
     def draw(t: int) -> list[Line2D]:
         for marker in markers:
@@ -73,13 +73,13 @@ def _strips(figure: Figure | SubFigure, trace: Trace) -> tuple[list[Axes], list[
     return every, markers
 
 
-def _memory(figure: SubFigure, machine: MachineTrace) -> Callable[[int], None]:
+def _memory(figure: SubFigure, ntm: NTMTrace) -> Callable[[int], None]:
     """Draws the memory beside the weighting of every head; returns what moves them to a step."""
-    heads, reads = machine.weights.shape[1], machine.reads.shape[1]
-    slots = slots_in_use(machine.weights)
-    peak = float(np.abs(machine.memory).max())
+    heads, reads = ntm.weights.shape[1], ntm.reads.shape[1]
+    slots = slots_in_use(ntm.weights)
+    peak = float(np.abs(ntm.memory).max())
     first, *others = figure.subplots(1, 1 + heads, sharey=True, width_ratios=[8] + [1] * heads)
-    memory = _image(first, machine.memory[0][slots], "RdBu_r", (-peak, peak))
+    memory = _image(first, ntm.memory[0][slots], "RdBu_r", (-peak, peak))
     first.set_title("Memory")
     first.set_ylabel("slot")
     first.set_xlabel("width")
@@ -88,15 +88,15 @@ def _memory(figure: SubFigure, machine: MachineTrace) -> Callable[[int], None]:
     first.set_yticks(list(ticks), [str(slots[i]) for i in ticks])
     weights = []
     for head, axes in enumerate(others):
-        weights.append(_image(axes, machine.weights[0, head][slots, None], "magma", (0, 1)))
+        weights.append(_image(axes, ntm.weights[0, head][slots, None], "magma", (0, 1)))
         name = "read" if head < reads else "write"
         axes.set_title(name if heads <= 4 else name[0])
         axes.set_xticks([])
 
     def update(t: int) -> None:
-        memory.set_data(machine.memory[t][slots])
+        memory.set_data(ntm.memory[t][slots])
         for head, image in enumerate(weights):
-            image.set_data(machine.weights[t, head][slots, None])
+            image.set_data(ntm.weights[t, head][slots, None])
 
     return update
 
@@ -109,19 +109,19 @@ def _learn(traces: Mapping[int, Trace], curve: Curve, title: str, label: str) ->
     validation curve, with the frame's place on it. The last frame stays for a while.
     """
     moments, last = list(traces), list(traces.values())[-1]
-    machine = last.machine
-    figure = Figure(figsize=(9, 6.4 if machine else 4.6), layout="constrained")
+    ntm = last.ntm
+    figure = Figure(figsize=(9, 6.4 if ntm else 4.6), layout="constrained")
     upper, lower = cast(
-        "list[SubFigure]", figure.subfigures(2, height_ratios=(2.1 if machine else 1, 1))
+        "list[SubFigure]", figure.subfigures(2, height_ratios=(2.1 if ntm else 1, 1))
     )
     scored = last.mask > 0
     names = ["Target", "Output"]
     heads: dict[str, int] = {}
-    if machine:
-        heads = {"Write weighting": machine.reads.shape[1], "Read weighting": 0}
+    if ntm:
+        heads = {"Write weighting": ntm.reads.shape[1], "Read weighting": 0}
         names += heads
     grid = upper.subplots(len(names) // 2, 2, sharex=True, squeeze=False)
-    slots = slots_in_use(machine.weights) if machine else np.arange(0)
+    slots = slots_in_use(ntm.weights) if ntm else np.arange(0)
     images = {}
     for axes, name in zip(grid.flat, names, strict=True):
         values = _panel(last, name, heads, slots, scored)
@@ -164,8 +164,8 @@ def _validation(figure: SubFigure, curve: Curve, label: str) -> Line2D:
 def _panel(trace: Trace, name: str, heads: Mapping[str, int], slots: Array, scored: Array) -> Array:
     """The values of a panel, [rows, T]."""
     if name in heads:
-        assert trace.machine is not None
-        return trace.machine.weights[:, heads[name]][:, slots].T
+        assert trace.ntm is not None
+        return trace.ntm.weights[:, heads[name]][:, slots].T
     return _only(trace.targets if name == "Target" else trace.outputs, scored).T
 
 

@@ -11,7 +11,7 @@ import jinja2
 import matplotlib
 import numpy as np
 
-from ntm.analysis.trace import Array, MachineTrace, Trace
+from ntm.analysis.trace import Array, NTMTrace, Trace
 from ntm.errors import NTMError
 from ntm.files import write_file
 
@@ -26,10 +26,10 @@ def explorer(trace: Trace, title: str, symbols: str = "") -> str:
     before, by equations 3 and 4, from the weightings, the erase and the add vectors.
     """
     arrays = {name: getattr(trace, name) for name in ("inputs", "targets", "mask", "outputs")}
-    if machine := trace.machine:
-        arrays |= {f.name: getattr(machine, f.name) for f in fields(MachineTrace)}
-        arrays["memory"] = machine.memory[0]
-        arrays["low"], arrays["high"] = machine.memory.min(), machine.memory.max()
+    if ntm := trace.ntm:
+        arrays |= {f.name: getattr(ntm, f.name) for f in fields(NTMTrace)}
+        arrays["memory"] = ntm.memory[0]
+        arrays["low"], arrays["high"] = ntm.memory.min(), ntm.memory.max()
     for name, values in arrays.items():
         if not np.isfinite(values).all():
             raise NTMError(f"the trace holds a number in {name} that is not finite")

@@ -17,7 +17,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ntm.analysis.trace import Array, MachineTrace, Trace
+from ntm.analysis.trace import Array, NTMTrace, Trace
 from ntm.files import write_file
 
 #: In a longer episode the frame around a bit error would hide its neighbours.
@@ -118,8 +118,8 @@ def memory_figure(trace: Trace, title: str, symbols: str = "") -> Figure:
     # A character's probability below a half is no error: it may still be the largest.
     outlined = len(trace.inputs) <= OUTLINED and not symbols
     outputs = _outputs_title(len(errors), outlined, symbols)
-    slots = slots_in_use(trace.machine.weights) if trace.machine else np.arange(0)
-    rows = [_episode_row(trace, outputs, symbols), *_memory_rows(trace.machine, slots)]
+    slots = slots_in_use(trace.ntm.weights) if trace.ntm else np.arange(0)
+    rows = [_episode_row(trace, outputs, symbols), *_memory_rows(trace.ntm, slots)]
 
     height = _TOP + sum(row.height for row in rows) + _GAP * (len(rows) - 1) + _BOTTOM
     figure = Figure(figsize=(_WIDTH, height))
@@ -201,20 +201,20 @@ def _episode_row(trace: Trace, title: str, symbols: str) -> _Row:
     return _Row(height, [_Panel("Inputs", trace.inputs)], right, (left_look, look))
 
 
-def _memory_rows(machine: MachineTrace | None, slots: Array) -> list[_Row]:
+def _memory_rows(ntm: NTMTrace | None, slots: Array) -> list[_Row]:
     """What is written and where, on the left; what is read and where, on the right."""
-    if machine is None:
+    if ntm is None:
         return []
-    reads, adds = machine.reads.shape[1], machine.add.shape[1]
-    weights = machine.weights[:, :, slots]
-    peak = max(float(np.abs(machine.add).max()), float(np.abs(machine.reads).max()))
+    reads, adds = ntm.reads.shape[1], ntm.add.shape[1]
+    weights = ntm.weights[:, :, slots]
+    peak = max(float(np.abs(ntm.add).max()), float(np.abs(ntm.reads).max()))
     vectors = _Look("width", "RdBu_r", (-peak, peak), bar=True)
     weightings = _Look("slot", "magma", (0.0, 1.0), bar=True)
     return [
         _Row(
             1.4 * max(reads, adds),
-            _heads("Adds", machine.add),
-            _heads("Reads", machine.reads),
+            _heads("Adds", ntm.add),
+            _heads("Reads", ntm.reads),
             (vectors, vectors),
         ),
         _Row(

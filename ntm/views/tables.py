@@ -30,7 +30,7 @@ def ending(run: Run) -> str:
     word = _ENDINGS.get(run.status, str(run.status)) if run.status else "of unknown status"
     text = f"{word} after {run.sequences:,} sequences and {run.seconds:,.0f} s"
     if run.best_bits is not None:
-        text += f"; best validation {run.best_bits:.4f} bits above {run.config.task.bound}"
+        text += f"; best validation {run.best_bits:.4f} {run.config.task.axis_label}"
     return f"{text}\n{run.path}"
 
 

@@ -31,7 +31,7 @@ def test_memory_and_reads_follow_from_it(
     ).double()
     episode = task.sample(np.random.default_rng(2), 1)
     episode = episode._replace(inputs=episode.inputs.double())
-    machine = record(model, episode, task.loss).machine
+    machine = record(model, episode, task.loss).ntm
     assert machine is not None
     T = task.steps
     assert machine.weights.shape == (T, R + Q, 7)

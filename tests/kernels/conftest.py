@@ -20,6 +20,6 @@ def two_threads() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _nothing_logged() -> Iterator[None]:
     """Every test begins as a process does, in which no reason has been logged."""
-    dispatch._said.clear()
+    dispatch._logged.clear()
     yield
-    dispatch._said.clear()
+    dispatch._logged.clear()

@@ -261,7 +261,7 @@ def test_outputs_of_classes_are_traced_as_what_came(trained: Callable[[str], Tra
     given = [p[t, episode.targets[t, 1, 0]].item() for t in range(50)]
     assert trace.outputs[:, 0].tolist() == pytest.approx(given, abs=1e-5)
     assert trace.targets.tolist() == [[1.0]] * 50
-    assert trace.machine is not None
+    assert trace.ntm is not None
 
 
 # Without the text, or with another

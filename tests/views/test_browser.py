@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ntm.analysis.results import find_runs, group, read_results
-from ntm.analysis.trace import MachineTrace, Trace
+from ntm.analysis.trace import NTMTrace, Trace
 from ntm.memory.ntm import NTMConfig
 from ntm.views.explorer import write as write_explorer
 from ntm.views.report import section, write
@@ -130,7 +130,7 @@ def large_trace(steps: int = 1000, slots: int = 128, width: int = 20) -> Trace:
         w = weights[t, 1][:, None]
         memory[t] = memory[t - 1] * (1 - w * erase[t]) + w * add[t]
     reads = np.einsum("tn,tnw->tw", weights[:, 0], memory)[:, None]
-    machine = MachineTrace(
+    machine = NTMTrace(
         memory=memory, weights=weights, reads=reads,
         key=rng.uniform(-1, 1, (steps, 2, width)), beta=rng.random((steps, 2)),
         gate=rng.random((steps, 2)), shift=rng.dirichlet(np.ones(3), (steps, 2)),
@@ -208,11 +208,11 @@ def test_the_page_computes_the_memory_and_shows_values(
     browser: sync_api.Browser, pages: dict[str, Path]
 ) -> None:
     trace = large_trace()
-    assert trace.machine is not None
+    assert trace.ntm is not None
     opened = Opened(browser, pages["large"], 1280)
     for step in (999, 31, 32, 33, 500):
         found = np.array(opened.page.evaluate(f"Array.from(memoryAt({step}))")).reshape(128, 20)
-        np.testing.assert_allclose(found, trace.machine.memory[step], atol=1e-4)
+        np.testing.assert_allclose(found, trace.ntm.memory[step], atol=1e-4)
     opened.page.locator("#used").uncheck()
     opened.page.locator("#step").fill("999")
     box = opened.page.locator("#matrix").bounding_box()
@@ -220,6 +220,6 @@ def test_the_page_computes_the_memory_and_shows_values(
     opened.page.mouse.move(
         box["x"] + box["width"] * 3.5 / 20, box["y"] + box["height"] * 40.5 / 128
     )
-    value = trace.machine.memory[999, 40, 3]
+    value = trace.ntm.memory[999, 40, 3]
     assert opened.page.locator("#tip").inner_text() == f"slot 40, column 3: {value:.3f}"
     assert opened.is_quiet()

@@ -28,7 +28,7 @@ def data(page: str) -> dict[str, Any]:
 def test_what_is_in_the_page_gives_the_memory_at_every_step() -> None:
     """Equations 3 and 4 from its first memory, in plain loops as the page has them."""
     trace = trace_of(MEMORY)
-    machine = trace.machine
+    machine = trace.ntm
     assert machine is not None
     d = data(explorer(trace, "copy"))
     memory = d["memory"].astype(float)
@@ -52,8 +52,8 @@ def test_a_title_is_only_text() -> None:
 
 def test_a_number_that_is_none_is_refused_by_name() -> None:
     trace = trace_of(MEMORY)
-    assert trace.machine is not None
-    trace.machine.add[2, 1, 0] = np.nan
+    assert trace.ntm is not None
+    trace.ntm.add[2, 1, 0] = np.nan
     with pytest.raises(NTMError, match="a number in add that is not finite"):
         explorer(trace, "copy")
     trace = dataclasses.replace(trace_of(None), inputs=np.full((3, 2), np.inf))

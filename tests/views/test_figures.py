@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from controllers import configure
-from ntm.analysis.trace import MachineTrace, Trace, record
+from ntm.analysis.trace import NTMTrace, Trace, record
 from ntm.memory.ntm import NTMConfig
 from ntm.model import ModelConfig, build_model
 from ntm.views import figures, paper
@@ -95,7 +95,7 @@ def test_contexts_that_recur_are_found_where_they_end() -> None:
         assert list(steps) == ends
 
 
-def machine(places: np.ndarray, slots: int) -> MachineTrace:
+def machine(places: np.ndarray, slots: int) -> NTMTrace:
     """An NTM with one read head, and write heads with these foci, [T, Q]."""
     steps, heads = places.shape
     weights = np.zeros((steps, 1 + heads, slots))
@@ -103,7 +103,7 @@ def machine(places: np.ndarray, slots: int) -> MachineTrace:
     for head in range(heads):
         weights[np.arange(steps), 1 + head, places[:, head]] = 1
     empty = np.zeros((steps, 1, 2))
-    return MachineTrace(
+    return NTMTrace(
         np.zeros((steps, slots, 2)), weights, empty, empty, empty[..., 0], empty[..., 0], empty,
         empty[..., 0], empty, empty,
     )  # fmt: skip

@@ -103,19 +103,19 @@ class _Panel(NamedTuple):
 
 def _panels(trace: Trace) -> tuple[list[_Panel], list[_Panel]]:
     """What goes into the memory on the left, what comes out of it on the right."""
-    machine = trace.machine
-    assert machine is not None
-    reads = machine.reads.shape[1]
-    weights = machine.weights[:, :, slots_in_use(machine.weights)]
+    ntm = trace.ntm
+    assert ntm is not None
+    reads = ntm.reads.shape[1]
+    weights = ntm.weights[:, :, slots_in_use(ntm.weights)]
     scored = np.where(trace.mask[:, None] > 0, trace.outputs, np.nan)
     bits = max(trace.inputs.shape[1], trace.outputs.shape[1])
     flat, lowest = 1.0 if bits == 1 else 1.7, min(0.0, float(trace.inputs.min()))
-    added, read = (float(np.abs(values).max()) for values in (machine.add, machine.reads))
+    added, read = (float(np.abs(values).max()) for values in (ntm.add, ntm.reads))
     left = [_Panel("Inputs", trace.inputs, (lowest, 1.0), flat)]  # a count above 1 is as white as 1
-    left += _each("Adds", machine.add, (-added, added), 1.6)
+    left += _each("Adds", ntm.add, (-added, added), 1.6)
     left += _each("Write weightings", weights[:, reads:], (0, 1), 2.4)
     right = [_Panel("Outputs", scored, (0.0, 1.0), flat)]
-    right += _each("Reads", machine.reads, (-read, read), 1.6)
+    right += _each("Reads", ntm.reads, (-read, read), 1.6)
     right += _each("Read weightings", weights[:, :reads], (0, 1), 2.4)
     return left, right
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ntm.analysis.trace import Array, MachineTrace, Trace
+from ntm.analysis.trace import Array, NTMTrace, Trace
 from ntm.views import paper
 from ntm.views.figures.style import COLOURS, RED, show
 from ntm.views.plots import MUTED, STYLE, slots_in_use
@@ -53,10 +53,10 @@ class SortLocations(NamedTuple):
     r_squared: float
 
 
-def sort_locations(machine: MachineTrace, priority: Array) -> SortLocations:
+def sort_locations(ntm: NTMTrace, priority: Array) -> SortLocations:
     """A linear fit of the written location by priority, [K], as in the paper's figure 17."""
-    reads = machine.reads.shape[1]
-    places = machine.weights[: len(priority), reads:, slots_in_use(machine.weights)].argmax(-1)
+    reads = ntm.reads.shape[1]
+    places = ntm.weights[: len(priority), reads:, slots_in_use(ntm.weights)].argmax(-1)
     fits = []
     for head, at in enumerate(places.T.astype(float)):
         fitted = np.polyval(np.polyfit(priority, at, 1), priority)
@@ -77,10 +77,10 @@ class SortSelection(NamedTuple):
     share: float  # of the answers whose slot was read
 
 
-def sort_selection(machine: MachineTrace, priority: Array, answer: Array) -> SortSelection:
+def sort_selection(ntm: NTMTrace, priority: Array, answer: Array) -> SortSelection:
     """The heads that come closest to it. priority [K]; answer: the scored steps."""
-    reads = machine.reads.shape[1]
-    places = machine.weights.argmax(-1)  # [T, H]
+    reads = ntm.reads.shape[1]
+    places = ntm.weights.argmax(-1)  # [T, H]
     written = places[: len(priority), reads:]  # [K, Q]
     alone = (written[:, None] == written).sum(axis=0) == 1  # no other vector is there
     order = np.argsort(-priority, kind="stable")[: len(answer)]
@@ -104,16 +104,16 @@ def sort_use(trace: Trace, title: str) -> Figure:
     written, those read. Or by content, where that explains more: the slots written, those of the
     vectors in order of priority, those read.
     """
-    machine = trace.machine
-    assert machine is not None
+    ntm = trace.ntm
+    assert ntm is not None
     shown = int(np.argmax(trace.mask)) - 1
     priority, answer = trace.inputs[:shown, trace.targets.shape[1]], np.flatnonzero(trace.mask)
-    linear = sort_locations(machine, priority)
-    selection = sort_selection(machine, priority, answer)
+    linear = sort_locations(ntm, priority)
+    selection = sort_selection(ntm, priority, answer)
     if selection.share > linear.r_squared:
-        panels = _by_content(machine, priority, answer, selection)
+        panels = _by_content(ntm, priority, answer, selection)
     else:
-        panels = _by_location(machine, priority, answer, linear)
+        panels = _by_location(ntm, priority, answer, linear)
 
     figure = Figure(figsize=(12.5, 4.8), layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
@@ -131,14 +131,14 @@ _Panel = tuple[str, Array]  # its title, and what it shows, [T, rows]
 
 
 def _by_content(
-    machine: MachineTrace, priority: Array, answer: Array, found: SortSelection
+    ntm: NTMTrace, priority: Array, answer: Array, found: SortSelection
 ) -> list[_Panel]:
     """The slots written, those of the vectors in order of priority, and the slots read."""
-    weights, reads, slots = _in_use(machine)
+    weights, reads, slots = _in_use(ntm)
     order = np.argsort(-priority, kind="stable")[: len(answer)]
     guess = np.zeros((len(answer), slots))
     guess[np.arange(len(answer)), weights[order, reads + found.writer].argmax(-1)] = 1
-    wrote, read = _names(machine, found.writer, found.reader)
+    wrote, read = _names(ntm, found.writer, found.reader)
     agreed = f"{round(found.share * len(answer))} of {len(answer)} are read"
     return [
         (wrote, weights[: len(priority), reads + found.writer]),
@@ -148,10 +148,10 @@ def _by_content(
 
 
 def _by_location(
-    machine: MachineTrace, priority: Array, answer: Array, found: SortLocations
+    ntm: NTMTrace, priority: Array, answer: Array, found: SortLocations
 ) -> list[_Panel]:
     """The slots that a line through the priorities gives, the slots written, the slots read."""
-    weights, reads, slots = _in_use(machine)
+    weights, reads, slots = _in_use(ntm)
     guess = np.zeros((len(priority), slots))
     nearest = np.clip(np.rint(found.fitted), 0, slots - 1).astype(int)
     guess[np.arange(len(priority)), nearest] = 1
@@ -161,7 +161,7 @@ def _by_location(
         for at in places.T
     ]
     reader = int(np.argmax(walks))  # the head that walks most steadily
-    wrote, read = _names(machine, found.head, reader)
+    wrote, read = _names(ntm, found.head, reader)
     explained = f"R\N{SUPERSCRIPT TWO} {found.r_squared:.2f}"
     return [
         (f"Hypothesised: linear in the priority, {explained}", guess),
@@ -170,15 +170,15 @@ def _by_location(
     ]
 
 
-def _in_use(machine: MachineTrace) -> tuple[Array, int, int]:
+def _in_use(ntm: NTMTrace) -> tuple[Array, int, int]:
     """The weightings over the slots in use [T, H, slots], the read heads, and those slots."""
-    weights = machine.weights[:, :, slots_in_use(machine.weights)]
-    return weights, machine.reads.shape[1], weights.shape[-1]
+    weights = ntm.weights[:, :, slots_in_use(ntm.weights)]
+    return weights, ntm.reads.shape[1], weights.shape[-1]
 
 
-def _names(machine: MachineTrace, writer: int, reader: int) -> tuple[str, str]:
+def _names(ntm: NTMTrace, writer: int, reader: int) -> tuple[str, str]:
     """Titles of the panels of these two heads, which are named where there are others."""
-    heads, reads = machine.weights.shape[1], machine.reads.shape[1]
+    heads, reads = ntm.weights.shape[1], ntm.reads.shape[1]
     if heads <= 2:
         return "Write weightings", "Read weightings"
     return (
