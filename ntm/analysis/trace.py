@@ -175,8 +175,9 @@ def first_non_finite(trace: Trace) -> str | None:
 def _trace(one: Episode, logits: Tensor, loss: Loss, ntm: NTMTrace | None) -> Trace:
     one = one.to("cpu")
     targets, outputs = loss.shown(logits.cpu(), one)
-    arrays = (_array(x[:, 0]) for x in (one.inputs, targets, one.mask, outputs))
-    return Trace(*arrays, ntm=ntm)
+    inputs, mask = one.inputs, one.mask
+    xs, ys, scored, answers = (_array(x[:, 0]) for x in (inputs, targets, mask, outputs))
+    return Trace(xs, ys, scored, answers, ntm)
 
 
 def _array(tensor: Tensor) -> Array:
