@@ -26,14 +26,34 @@ def commands() -> list[str]:
     return [re.split(r"\s{2,}", line)[0] for line in lines if line.startswith("ntm ")]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the commands run, in turn: the runs of the first ones are there for the others."""
-    path = tmp_path_factory.mktemp("readme")
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A user's folder, with the README's config and a text."""
     (config,) = [block for language, block in BLOCKS if language == "yaml"]
-    (path / "my-config.yaml").write_text(config)
-    grammar.write(path / "text8")
-    return path
+    (tmp_path / "my-config.yaml").write_text(config)
+    grammar.write(tmp_path / "text8")
+    return tmp_path
+
+
+#: What the README trains before, by what a command asks for.
+BEFORE = {
+    "runs/demo": "ntm train copy/ntm-lstm --run runs/demo",
+    "runs": "ntm train copy/ntm-lstm --run runs/demo",
+    "runs/charlm/gru/seed-1": "ntm train charlm/gru",
+    "runs/autocomplete/lstm/seed-1": "ntm train autocomplete/lstm",
+    "fig6": "ntm train copy/ntm-lstm",
+}
+
+
+def shortened(command: str) -> list[str]:
+    """The command with two sequences instead of thousands."""
+    words = shlex.split(command.replace("RUN", "runs/demo"))
+    short = []
+    if words[1] == "train":
+        short = ["train.sequences=2", "validation.episodes=1", "train.snapshots=2"]
+    if words[1] == "evaluate":
+        words += ["--episodes", "2"]
+    return words + [word for setting in short for word in ("--set", setting)]
 
 
 def test_there_are_commands() -> None:
@@ -68,12 +88,10 @@ def test_a_command_does_what_it_says(
     command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
     monkeypatch.chdir(folder)
-    words = shlex.split(command.replace("RUN", "runs/demo"))
-    if words[1] == "train":  # two sequences instead of thousands
-        short = ["train.sequences=2", "validation.episodes=1", "train.snapshots=2"]
-        words += [word for setting in short for word in ("--set", setting)]
-    if words[1] == "evaluate":
-        words += ["--episodes", "2"]
+    words = shortened(command)
+    for word in words:
+        if word in BEFORE and words[1] != "train":
+            assert call(shortened(BEFORE[word]))[0] == 0
     if "--resume" in words:
         call([word for word in words if word != "--resume"])
     code, err = call(words)

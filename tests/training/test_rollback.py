@@ -155,5 +155,5 @@ def test_what_cannot_go_back_is_refused() -> None:
         config(rollback_factor=2.0, solved_bits=0.0)
     model = {"controller": {"kind": "echo_state", "size": 7}}
     ridge = {"optimizer": {"kind": "ridge"}, "sequences": 60, "rollback_factor": 2.0}
-    with pytest.raises(NTMError, match=r"train\.rollback_factor: ridge takes no steps"):
+    with pytest.raises(NTMError, match=r"train\.rollback_factor: ridge takes no gradient steps"):
         small_config_of(COPY, model=model, train=ridge)

@@ -123,7 +123,7 @@ def test_a_cooldown_that_has_ended_is_over_when_the_run_is_resumed(
             {"kind": "linear", "decay_sequences": 5},
             "schedule.decay_sequences: belongs to the kind cooldown",
         ),
-        ({"kind": "exponential"}, "schedule.final: an exponential never comes to 0"),
+        ({"kind": "exponential"}, "schedule.final: should be above 0, such as 0.01"),
     ],
 )
 def test_a_schedule_says_what_is_missing(schedule: dict[str, Any], message: str) -> None:
