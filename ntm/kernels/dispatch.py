@@ -26,6 +26,10 @@ from ntm.memory.ntm import NTMCell
 
 Engine: TypeAlias = Literal["auto", "reference", "fused"]
 
+#: A :class:`ntm.kernels.numba.Learner`: (inputs, targets, mask, slots=None) -> (nats, bit errors),
+#: after which every ``.grad`` holds the gradient of the mean cost of a sequence.
+TrainingStep: TypeAlias = Callable[..., tuple[Tensor, Tensor]]
+
 log = logging.getLogger("ntm")
 
 
@@ -99,37 +103,13 @@ def unroll(
     return _reference(core, xs, state, around is not None, recompute_every, weighting_grad)
 
 
-class Learn:
-    """A compiled training step of one model for the loss on bits, behind the border."""
-
-    def __init__(self, core: Core, readout: nn.Linear, learner: Callable[..., Any]) -> None:
-        self._core, self._readout, self._learner = core, readout, learner
-
-    def __call__(
-        self, inputs: Tensor, targets: Tensor, mask: Tensor, slots: int | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Adds the gradients of the mean cost of a sequence to every ``.grad``.
-
-        inputs [T, B, I], targets [T, B, O] of 0 and 1, mask [T, B]; slots: of the memory, where
-        it is to have another number of them. Returns nats [B] and bit errors [B]. Raises as
-        :func:`unroll`.
-        """
-        border.check_inputs(self._core, inputs)
-        outputs = self._readout.weight.shape[0]
-        border.check_targets(inputs, targets, mask, outputs, inputs.dtype)
-        if 0 in inputs.shape[:2]:
-            raise ValueError(f"inputs is {list(inputs.shape)}: there is nothing to learn from")
-        found: tuple[Tensor, Tensor] = self._learner(inputs, targets, mask, slots=slots)
-        return found
-
-
 def learner(
     model: nn.Module,
     *,
     engine: Engine = "auto",
     recompute_every: int | None = None,
     weighting_grad: float | None = None,
-) -> Learn | None:
+) -> TrainingStep | None:
     """The compiled training step of a ``model.core`` with a linear ``model.readout``.
 
     None where autograd has to do it: on the reference, or where somebody listens to it. It goes
@@ -144,7 +124,7 @@ def learner(
     from ntm.kernels.numba import Learner
 
     options = {"recompute_every": recompute_every, "weighting_grad": weighting_grad}
-    return Learn(core, readout, Learner(core, readout, **options))  # type: ignore[arg-type]
+    return Learner(core, readout, **options)  # type: ignore[arg-type]
 
 
 def _is_plain(model: nn.Module, core: Core, readout: nn.Module) -> bool:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from controllers.base import Core
+from ntm.kernels import border
 from ntm.kernels.kinds import Array
 from ntm.kernels.layout import Layout
 from ntm.kernels.numba.jit import kernel
@@ -48,6 +49,7 @@ class Learner:
         self, core: Core, readout: nn.Linear, *,
         recompute_every: int | None = None, weighting_grad: float | None = None,
     ) -> None:  # fmt: skip
+        self.core = core
         self.layout = layout = Layout(core)
         self.options: dict[str, Any] = {
             "recompute_every": recompute_every, "weighting_grad": weighting_grad,
@@ -81,10 +83,15 @@ class Learner:
         """Adds the gradients of the mean cost of a sequence to every ``.grad``.
 
         inputs [T, B, I], targets [T, B, O] of 0 and 1, mask [T, B], all of them of the parameters'
-        type; sizes are taken to be right. ``slots``: of the memory, for once, if not as many as the
-        model has. Returns for each sequence [B] its cost, the cross-entropy of its scored outputs
-        in nats, and its bit errors, outputs on the wrong side of one half.
+        type. ``slots``: of the memory, for once, if not as many as the model has. Returns for each
+        sequence [B] its cost, the cross-entropy of its scored outputs in nats, and its bit errors,
+        outputs on the wrong side of one half. Raises ValueError and TypeError for sizes, types and
+        devices that are not the model's.
         """
+        border.check_inputs(self.core, inputs)
+        border.check_targets(inputs, targets, mask, len(self.readout[0]), inputs.dtype)
+        if 0 in inputs.shape[:2]:
+            raise ValueError(f"inputs is {list(inputs.shape)}: there is nothing to learn from")
         self._begin(slots)
         parameters = pack(self.layout, self.parameters, self.dtype, self.packed)
         self.packed = parameters.weights
