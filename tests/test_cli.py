@@ -259,7 +259,7 @@ def test_a_text_is_learned_scored_drawn_and_gone_on_with(ntm: Terminal) -> None:
     run = Path("runs/charlm/small/seed-1")
     trained = ntm("train", "small.yaml")
     assert trained.code == 0
-    assert " bits above 0\n" in trained.err
+    assert " bits per character\n" in trained.err
     scored = ntm("evaluate", run, "--episodes", 5)
     assert "bits per character" in scored.out.splitlines()[0]
     assert "accuracy: " in scored.out

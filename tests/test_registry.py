@@ -83,7 +83,7 @@ class Undecorated(GRUConfig):
 @pytest.mark.parametrize(
     ("cls", "message"),
     [
-        (OtherConfig, "tests.test_plugins:WiderConfig already has the kind 'wider'"),
+        (OtherConfig, "tests.test_registry:WiderConfig already has the kind 'wider'"),
         (KindlessConfig, "it should have the kind"),
         (Undecorated, "it should be a pydantic dataclass"),
         (Copy, "it should be a class that derives from controllers.base.ControllerConfig"),
@@ -192,7 +192,7 @@ def test_only_what_another_process_can_import_is_handed_on() -> None:
         kind: Literal["local"] = "local"  # type: ignore[assignment]
 
     require_importable(GRUConfig(), Copy(), WiderConfig())
-    with pytest.raises(UsageError, match=r"Local: was defined in tests\.test_plugins and cannot"):
+    with pytest.raises(UsageError, match=r"Local: was defined in tests\.test_registry and cannot"):
         require_importable(Copy(), Local())
 
 

@@ -72,7 +72,7 @@ def differentiation(model: Model, parameters: nn.Parameter, config: Config) -> D
         inputs, targets, mask = episode.inputs, episode.targets, episode.mask
         gradient.zero_()
         if learn is not None:
-            return Cost(*learn(inputs, targets, mask, slots))
+            return Cost(*learn(inputs, targets, mask, slots=slots))
         state = None
         if slots is not None:  # so there is a memory
             state = cast("NTMCell", model.core).initial_state(inputs.shape[1], slots)

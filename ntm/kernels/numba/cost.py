@@ -78,7 +78,7 @@ class Learner:
             self.sinks[0].append(parameter.grad.numpy())
 
     def __call__(
-        self, inputs: Tensor, targets: Tensor, mask: Tensor, slots: int | None = None
+        self, inputs: Tensor, targets: Tensor, mask: Tensor, *, slots: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """Adds the gradients of the mean cost of a sequence to every ``.grad``.
 
