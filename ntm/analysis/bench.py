@@ -113,7 +113,7 @@ def _training(config: Config, episode: Episode, device: torch.device) -> Callabl
     parameters = flatten(model)
     fused = choose_engine(config, model).engine == "fused"
     optimizer = build_optimizer(config, parameters, fused)
-    differentiate = differentiation(model, parameters, config)
+    differentiate = differentiation(model, parameters, config, optimizer)
     gradient = parameters.grad
     assert gradient is not None
 

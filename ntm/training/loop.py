@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch.optim import Optimizer
 
 from ntm.analysis.evaluate import evaluate
 from ntm.errors import NotFiniteError
@@ -19,7 +20,7 @@ from ntm.runs.models import choose_engine, load_weights
 from ntm.runs.status import Status
 from ntm.training.curriculum import stages, task_at
 from ntm.training.episodes import draw
-from ntm.training.optim import Ridge, flatten
+from ntm.training.optim import flatten
 from ntm.training.saving import diagnosis, keep_snapshot, restore, save_checkpoint
 from ntm.training.schedule import (
     Progress,
@@ -33,10 +34,9 @@ from ntm.training.schedule import (
     verdict,
 )
 from ntm.training.schema import Config
-from ntm.training.step import build_optimizer, clip, differentiation, observation
+from ntm.training.step import build_optimizer, clip, differentiation
 from ntm.training.streams import Stream, numpy_generator
 from tasks import Episode
-from tasks.losses import Bits
 
 #: A gradient may overflow while the loss is finite: a backward pass through a hundred sharpenings
 #: can multiply by more than 10^38. Such a step is skipped; this many in a row end training.
@@ -74,23 +74,12 @@ def train(
     assert gradient is not None
     fused = choose_engine(config, model).engine == "fused"
     optimizer = build_optimizer(config, parameters, fused)
-    differentiate = differentiation(model, parameters, config)
-    if isinstance(optimizer, Ridge) and isinstance(task.loss, Bits):
-        differentiate = observation(model, optimizer, task.loss, config.engine)
+    differentiate = differentiation(model, parameters, config, optimizer)
     rng = numpy_generator(config.seed, Stream.TRAINING)
-    progress = Progress()
-    if resume and run.has_started():
-        progress = restore(run, model, optimizer, rng)
-        if is_over(config, progress):
-            progress.status = verdict(config, progress)
-            return progress
-        if has_cooled(config, progress):
-            progress.cooling = None  # solved_bits has changed, and it is not solved any more
-    else:
-        save_checkpoint(run, model, optimizer, rng.bit_generator.state, progress)
-        keep_snapshot(run, config, model, progress)
+    progress = _begin(run, config, model, optimizer, rng, resume)
+    if progress.status is not Status.RUNNING:
+        return progress
     started = time.perf_counter() - progress.seconds
-    progress.status = Status.RUNNING
     save, overflows = False, 0
 
     over = is_over(config, progress)
@@ -145,6 +134,33 @@ def train(
 
     progress.status = verdict(config, progress)
     save_checkpoint(run, model, optimizer, rng.bit_generator.state, progress)
+    return progress
+
+
+def _begin(
+    run: RunDir,
+    config: Config,
+    model: Model,
+    optimizer: Optimizer,
+    rng: np.random.Generator,
+    resume: bool,
+) -> Progress:
+    """Where training begins: at the last checkpoint, or with a first one.
+
+    The status is RUNNING, or the verdict where there is nothing left to train.
+    """
+    progress = Progress()
+    if resume and run.has_started():
+        progress = restore(run, model, optimizer, rng)
+        if is_over(config, progress):
+            progress.status = verdict(config, progress)
+            return progress
+        if has_cooled(config, progress):
+            progress.cooling = None  # solved_bits has changed, and it is not solved any more
+    else:
+        save_checkpoint(run, model, optimizer, rng.bit_generator.state, progress)
+        keep_snapshot(run, config, model, progress)
+    progress.status = Status.RUNNING
     return progress
 
 

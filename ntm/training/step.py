@@ -58,14 +58,19 @@ class Cost(NamedTuple):
 Differentiate = Callable[[Episode, int | None], Cost]
 
 
-def differentiation(model: Model, parameters: nn.Parameter, config: Config) -> Differentiate:
+def differentiation(
+    model: Model, parameters: nn.Parameter, config: Config, optimizer: Optimizer
+) -> Differentiate:
     """What puts the gradients of the mean cost of a sequence, in nats, into ``parameters.grad``.
 
-    ``parameters`` is the flattened model.
+    ``parameters`` is the flattened model. An optimiser that needs no gradients is shown the
+    episodes instead.
     """
     gradient = parameters.grad
     assert gradient is not None
     options, loss = unrolling(config), config.task.loss
+    if isinstance(optimizer, Ridge) and isinstance(loss, Bits):
+        return _observation(model, optimizer, loss, config.engine)
     learn = learner(model, **options) if loss is BITS else None
 
     def differentiate(episode: Episode, slots: int | None) -> Cost:
@@ -85,7 +90,7 @@ def differentiation(model: Model, parameters: nn.Parameter, config: Config) -> D
     return differentiate
 
 
-def observation(model: Model, optimizer: Ridge, loss: Bits, engine: Engine) -> Differentiate:
+def _observation(model: Model, optimizer: Ridge, loss: Bits, engine: Engine) -> Differentiate:
     """What shows episodes to an optimiser that needs no gradients, and gives their cost."""
 
     @torch.no_grad()

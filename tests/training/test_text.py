@@ -27,7 +27,7 @@ from ntm.runs.start import continue_run, settings_of_test
 from ntm.training.load import parse_config
 from ntm.training.optim import flatten
 from ntm.training.schema import Config
-from ntm.training.step import differentiation
+from ntm.training.step import build_optimizer, differentiation
 from ntm.training.streams import Stream, numpy_generator
 from ntm.training.task_settings import with_settings
 from tasks.autocomplete import Autocomplete
@@ -244,7 +244,8 @@ def test_the_fused_engine_has_the_references_gradient_of_classes(segment: int | 
         parameters = flatten(model)
         episode = config.task.sample(np.random.default_rng(3), 5)
         episode = episode._replace(inputs=episode.inputs.double(), mask=episode.mask.double())
-        cost = differentiation(model, parameters, config)(episode, None)
+        optimizer = build_optimizer(config, parameters)
+        cost = differentiation(model, parameters, config, optimizer)(episode, None)
         assert cost.nats.shape == cost.errors.shape == (5,)
         assert parameters.grad is not None
         gradients.append(parameters.grad.clone())
