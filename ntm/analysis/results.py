@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from ntm.analysis.trace import Trace, record
 from ntm.errors import NTMError, UsageError
@@ -307,6 +306,8 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
         return None
     if len(set(values)) == 1:
         return values[0], values[0]
+    from scipy import stats  # here, as it takes half a second of every start
+
     found = stats.bootstrap(
         (np.asarray(values),), np.median, n_resamples=RESAMPLES, method="percentile",
         rng=np.random.default_rng(SEED),
@@ -327,6 +328,7 @@ def compare(a: Sequence[float], b: Sequence[float]) -> Comparison | None:
     """None where a group has fewer than three seeds: then there is nothing to say."""
     if min(len(a), len(b)) < 3:
         return None
+    from scipy import stats  # here, as above
 
     def share(x: Any, y: Any, axis: int = -1) -> Any:
         """P(x < y) + P(x = y) / 2, along the last axis."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -39,9 +40,14 @@ class GravesRMSprop(Optimizer):
 
     ``fused`` does it in one compiled pass, for contiguous parameters on the CPU; it needs Numba.
 
-    Unlike torch.optim.RMSprop(centered=True), eps is inside the root, and the step size is
+    Unlike torch.optim.RMSprop(centered=True), eps is inside the root, and the learning rate is
     inside the momentum, so that a change of ``lr`` does not rescale the steps already under way.
     """
+
+    # To keep these from being compiled torch imports its compiler: 1.5 s of every start.
+    add_param_group = inspect.unwrap(Optimizer.add_param_group)
+    state_dict = inspect.unwrap(Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
 
     def __init__(
         self,
