@@ -45,12 +45,11 @@ from ntm.runs.folder import Evaluation, RunDir
 from ntm.runs.jobs import plan
 from ntm.runs.models import find_device, load_model
 from ntm.runs.resources import fused_threads, guarded_memory
-from ntm.runs.session import StopOnSignal, train_command, train_recorded
-from ntm.runs.start import continue_run, settings_of_test, start_run
+from ntm.runs.session import StopOnSignal, begun, train_command, train_recorded
+from ntm.runs.start import settings_of_test
 from ntm.runs.status import Status
 from ntm.training.load import load_config, usual_folder
 from ntm.training.loop import Watcher
-from ntm.training.schema import Config
 from ntm.training.settings import Grid, Settings, as_axes, as_settings
 from ntm.training.task_settings import as_tested, task_settings
 from ntm.views import plots
@@ -75,11 +74,12 @@ Folder: TypeAlias = str | os.PathLike[str]
 
 
 def train(
-    config: Folder,
+    config: Folder | None = None,
     *,
     seed: int | None = None,
     run: Folder | None = None,
     settings: Settings = (),
+    init: Folder | None = None,
     resume: bool = False,
     device: str = "auto",
     engine: str | None = None,
@@ -90,35 +90,37 @@ def train(
     """Trains a model until it has solved its task, or its budget of sequences is used up.
 
     config: a YAML file, a shipped config such as ``copy/ntm-lstm``, or a model of a family,
-        ``compare/copy:gru``.
+        ``compare/copy:gru``. To resume a run, its folder alone is enough.
     seed: of the weights and the training sequences; by default the config's.
     run: the folder of the run; by default ``runs/TASK/CONFIG/seed-N``.
     settings: of the config, otherwise: ``{"train.batch": 4}`` or ``["train.batch=4"]``.
-    resume: continues the run in that folder from its last checkpoint.
+    init: a run whose weights training begins with, where they fit by name and shape.
+    resume: continues the run in that folder from its last checkpoint, or begins it.
     device: ``auto``, ``cpu`` or ``cuda``. engine: ``auto``, ``reference`` or ``fused``.
     threads: of the fused engine; by default all cores, or OMP_NUM_THREADS.
     tensorboard: also writes for TensorBoard, into ``RUN/tensorboard``.
 
-    The first Ctrl-C saves and returns a run with the status ``interrupted``; a second one raises
-    KilledError. Raises RunExistsError where there is a run already, and NotFiniteError where
-    training diverges.
+    The first Ctrl-C saves and returns a run with the status ``interrupted``; a second one, or one
+    while a kernel compiles, raises KilledError. Raises RunExistsError where there is a run already,
+    and NotFiniteError where training diverges.
     """
     if tensorboard:
         board.require()  # before anything is created
-    given = as_settings(settings, seed=seed, engine=engine)
-    resolved = load_config(os.fspath(config), given)
-    folder = Path(run) if run is not None else _usual_run(os.fspath(config), resolved)
-    command = train_command(os.fspath(config), given, run, device, threads, resume)
+    given = as_settings(settings, seed=seed, engine=engine, **{"train.init": init})
+    if config is None and not (resume and run is not None):
+        raise UsageError("CONFIG: is missing; only to resume a run, its folder alone is enough")
+    name = os.fspath(config) if config is not None else None
+    source = name if name is not None else RunDir.open(run or "").config_file
+    resolved = load_config(source, given)
+    usual = Path("runs") / usual_folder(str(source), resolved.task) / f"seed-{resolved.seed}"
+    folder = usual if run is None else Path(run)
+    command = train_command(name, given, run, device, threads, resume)
     with ExitStack() as stack:
+        stop = stack.enter_context(StopOnSignal())
         stack.enter_context(fused_threads(threads))
         where = find_device(device, resolved)
         stack.enter_context(guarded_memory(where))
-        if resume:  # locked before anything in the folder is changed
-            stack.enter_context(RunDir.open(folder).lock())
-            started = continue_run(folder, given, resolved, where, command)
-        else:
-            started = start_run(folder, resolved, where, command)
-            stack.enter_context(started.run.lock())
+        started = stack.enter_context(begun(folder, given, resolved, where, command, resume))
         for note in started.notes:
             log.warning(note)
         console = TrainingConsole(standard_error(), started.config.train.sequences, not progress)
@@ -126,12 +128,8 @@ def train(
         watcher: Watcher = stack.enter_context(console)
         if tensorboard:
             watcher = stack.enter_context(board.TensorBoard(started.run, watcher))
-        train_recorded(started, watcher, resume)
+        train_recorded(started, watcher, resume, stop)
     return Run.open(folder)
-
-
-def _usual_run(config: str, resolved: Config) -> Path:
-    return Path("runs") / usual_folder(config, resolved.task) / f"seed-{resolved.seed}"
 
 
 def evaluate(

@@ -12,6 +12,16 @@ from typing import Annotated
 import typer
 
 from ntm.errors import NTMError, out_of_memory
+from ntm.kernels.compiling import ending_at_once
+from ntm.options import (
+    ConfigArgument,
+    DeviceOption,
+    JsonOption,
+    RunArgument,
+    SetOption,
+    SlotsOption,
+    ThreadsOption,
+)
 from ntm.shadowing import check_packages
 
 # A command imports what it needs when it runs: torch takes seconds, and --help needs nothing.
@@ -22,32 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train, test and compare Neural Turing Machines on memory tasks.",
 )
-
-ConfigArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="CONFIG", help="A YAML file, or a shipped config such as copy/ntm-lstm."
-    ),
-]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; can be repeated."),
-]
-DeviceOption = Annotated[str, typer.Option(help="The device: auto, cpu or cuda.")]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Threads of the fused engine.", show_default="OMP_NUM_THREADS, or all cores"
-    ),
-]
-SlotsOption = Annotated[
-    int | None,
-    typer.Option(min=1, help="Slots of the memory.", show_default="as in training"),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object, and nothing else.")
-]
 
 
 @app.command("list")
@@ -68,15 +52,24 @@ def list_() -> None:
 
 @app.command()
 def train(
-    config: ConfigArgument,
+    config: ConfigArgument = None,
     settings: SetOption = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Short for --set seed=N.")] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Begin with a run's weights. Short for --set train.init=RUN."
+        ),
+    ] = None,
     run: Annotated[
         Path | None,
         typer.Option(help="The run's folder.", show_default="runs/<task>/<model>/seed-<n>"),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in its folder.")
+        bool,
+        typer.Option(
+            "--resume", help="Continue the run in its folder, or begin it if there is none."
+        ),
     ] = False,
     device: DeviceOption = "auto",
     engine: Annotated[
@@ -89,13 +82,16 @@ def train(
         bool, typer.Option("--tensorboard", help="Also write for TensorBoard: RUN/tensorboard.")
     ] = False,
 ) -> None:
-    """Train a model until it has solved its task. Ctrl-C saves; --resume continues."""
+    """Train a model until it has solved its task. Ctrl-C saves; --resume continues.
+
+    To continue, --resume --run DIR is enough.
+    """
     from ntm import api
     from ntm.views import tables
 
     done = api.train(
-        config, seed=seed, run=run, settings=settings or [], resume=resume, device=device,
-        engine=engine, threads=threads, progress=not quiet, tensorboard=tensorboard,
+        config, seed=seed, run=run, settings=settings or [], init=init, resume=resume,
+        device=device, engine=engine, threads=threads, progress=not quiet, tensorboard=tensorboard,
     )  # fmt: skip
     typer.echo(tables.ending(done), err=True)
     raise typer.Exit(130 if done.status is api.Status.INTERRUPTED else 0)
@@ -324,6 +320,7 @@ class _ToStandardError(logging.Handler):
         typer.echo(record.getMessage(), err=True)
 
 
+@ending_at_once()
 def main() -> None:
     """Runs the command line; a mistake that the user can mend is one message, no traceback."""
     log = logging.getLogger("ntm")

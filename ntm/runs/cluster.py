@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import shlex
@@ -155,7 +156,8 @@ def pack(folder: Path) -> bytes:
     files.sort(key=lambda f: (f.parent.name != "checkpoint", f.name != "last.safetensors", f.name))
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for file in files:
-            archive.writestr(file.relative_to(folder).as_posix(), file.read_bytes())
+            with contextlib.suppress(FileNotFoundError):  # training drops snapshots
+                archive.writestr(file.relative_to(folder).as_posix(), file.read_bytes())
     return stream.getvalue()
 
 

@@ -22,8 +22,9 @@ from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ntm.errors import NTMError, RunExistsError, RunLockedError, RunNotFoundError, UsageError
+from ntm.errors import NTMError, RunExistsError, RunNotFoundError, UsageError
 from ntm.files import TEMPORARY, write_file, writing
+from ntm.runs.locking import locked
 from ntm.runs.manifest import Manifest
 from ntm.training.load import dump_config, load_config
 from ntm.training.schema import Config
@@ -130,12 +131,7 @@ class RunDir:
     def create(cls, path: str | os.PathLike[str], config: Config) -> RunDir:
         """A new run. An existing folder's content is never overwritten."""
         run = cls(path)
-        if run.config_file.exists():
-            raise RunExistsError(
-                f"{run.path} already holds a run: --resume continues it, --run DIR starts another"
-            )
-        if run.path.is_dir() and any(run._foreign()):
-            raise UsageError(f"{run.path} is not empty and holds no run: name another with --run")
+        run.check_free()
         with writing(run.path):
             run.last_file.parent.mkdir(parents=True, exist_ok=True)
         run.save_config(config)
@@ -145,9 +141,22 @@ class RunDir:
     def open(cls, path: str | os.PathLike[str]) -> RunDir:
         """An existing run."""
         run = cls(path)
-        if not run.config_file.is_file():
+        if not run.exists():
             raise RunNotFoundError(f"{run.path}: no run here (a run's folder holds a config.yaml)")
         return run
+
+    def exists(self) -> bool:
+        """Whether there is a run in the folder."""
+        return self.config_file.is_file()
+
+    def check_free(self) -> None:
+        """Raises RunExistsError or UsageError where a new run would overwrite something."""
+        if self.config_file.exists():
+            raise RunExistsError(
+                f"{self.path} already holds a run: --resume continues it, --run DIR starts another"
+            )
+        if self.path.is_dir() and any(self._foreign()):
+            raise UsageError(f"{self.path} is not empty and holds no run: name another with --run")
 
     def _foreign(self) -> Iterator[Path]:
         """Files that are not left over from a run that was killed while it was created."""
@@ -178,24 +187,13 @@ class RunDir:
         suffix = "".join(f"-{key}-{value}" for key, value in (options or {}).items())
         return self.path / "plots" / f"{name}{suffix}.png"
 
-    @contextlib.contextmanager
-    def lock(self, refusal: str = "") -> Iterator[None]:
-        """Keeps other processes from training here; the system releases it if this one dies.
+    def lock(self, refusal: str = "") -> contextlib.AbstractContextManager[None]:
+        """Keeps other processes from training here, see :func:`ntm.runs.locking.locked`.
 
         Raises RunLockedError, with ``refusal`` as its message, where another process holds it.
         """
-        try:
-            import fcntl
-        except ImportError:  # Windows has none
-            yield
-            return
-        with writing(self.path), (self.path / ".lock").open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                refusal = refusal or f"{self.path}: another process is training here"
-                raise RunLockedError(refusal) from None
-            yield
+        refusal = refusal or f"{self.path}: another process is training here"
+        return locked(self.path, refusal, self.config_file.exists)
 
     # Tables
 

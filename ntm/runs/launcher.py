@@ -27,14 +27,16 @@ HOME = Path(__file__).resolve().parents[2]
 INTERRUPTED = 130
 
 
-def argv(words: Sequence[str], plugins: Sequence[str] | None = None) -> list[str]:
+def argv(
+    words: Sequence[str], plugins: Sequence[str] | None = None, stays: bool = True
+) -> list[str]:
     """The command that runs ``ntm WORDS...`` with the packages of this process.
 
     plugins: classes to register first, as ``module:Class``; by default those that are registered
-    here. The child may run in any folder.
+    here. stays: whether it goes on when its standard input ends. The child may run in any folder.
     """
     known = registered() if plugins is None else list(plugins)
-    setup = json.dumps({"path": search_path(), "plugins": known})
+    setup = json.dumps({"path": search_path(), "plugins": known, "stays": stays})
     return [sys.executable, str(HOME / "ntm" / "runs" / "child.py"), setup, *words]
 
 
@@ -72,6 +74,9 @@ class Outcome(NamedTuple):
 class Child:
     """A running ``ntm WORDS...``.
 
+    It saves and stops when this process ends, whatever ends it: its standard input is a pipe of
+    which this process holds the other end, and writes nothing.
+
     threads: for its OpenMP; by default those of the environment.
     own_session: Ctrl-C at the terminal does not reach it; whoever started it passes it on.
     """
@@ -87,8 +92,8 @@ class Child:
         limit = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by outcome
         self._process = subprocess.Popen(  # noqa: S603
-            argv(words, plugins),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors,
+            argv(words, plugins, stays=False),
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors,
             start_new_session=own_session, env={**os.environ, **limit},
         )  # fmt: skip
 
@@ -110,6 +115,8 @@ class Child:
     def outcome(self) -> Outcome:
         """Waits for its end. May be called once."""
         code = self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         with self._errors as stream:
             stream.seek(0)
             lines = stream.read().decode(errors="replace").strip().splitlines()

@@ -47,9 +47,14 @@ class Manifest(Mapping[str, Any]):
             **facts,
         )  # fmt: skip
 
-    def resumed(self, command: str, facts: Mapping[str, Any]) -> None:
-        """A run goes on, perhaps under other circumstances."""
-        resumed = [*self._entries.get("resumed", []), {"command": command, "started": _now()}]
+    def resumed(self, command: str, facts: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+        """A run goes on, perhaps under other circumstances.
+
+        changes: of its settings: ``changed``, as they were and as they are, and ``after`` how many
+            sequences.
+        """
+        entry = {"command": command, "started": _now(), **changes}
+        resumed = [*self._entries.get("resumed", []), entry]
         self._write(status=Status.RUNNING, resumed=resumed, **facts)
 
     def rolled_back(self, count: int) -> None:

@@ -77,6 +77,20 @@ def load_weights(model: Model, checkpoint: Checkpoint, where: Path) -> None:
     model.load_state_dict(given)
 
 
+def take_weights(model: Model, checkpoint: Checkpoint, where: Path) -> tuple[list[str], list[str]]:
+    """Puts those of a checkpoint's weights into a model that fit it, by name and shape.
+
+    Returns the names of the model's weights that were taken, and of those that were not. Raises
+    UsageError where none fits.
+    """
+    own, given = model.state_dict(), checkpoint.weights
+    fits = [name for name in own if name in given and given[name].shape == own[name].shape]
+    if not fits:
+        raise UsageError(f"{where}: none of its weights has the name and the shape of one here")
+    model.load_state_dict({name: given[name] for name in fits}, strict=False)
+    return fits, [name for name in own if name not in fits]
+
+
 def find_device(name: str, config: Config) -> torch.device:
     """The device that ``--device`` means.
 

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shlex
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
+
 from ntm.errors import KilledError, NotFiniteError
+from ntm.kernels.compiling import stopped_when
 from ntm.runs.folder import RunDir
-from ntm.runs.start import Started
+from ntm.runs.start import Started, continue_run, start_run
 from ntm.runs.status import Status
 from ntm.training.loop import Watcher, train
+from ntm.training.schema import Config
+
+log = logging.getLogger("ntm")
 
 
 class StopOnSignal:
-    """The first Ctrl-C or SIGTERM requests a stop; a second one raises KeyboardInterrupt at once.
+    """Ctrl-C, or a signal that would end this process, requests a stop.
+
+    A second Ctrl-C raises KeyboardInterrupt at once; the other signals may come as often as they
+    like, as they do from schedulers and closed terminals. A signal that is ignored, as SIGHUP is
+    under nohup, or that has a handler of the user's, stays so; SIGINT and SIGTERM are taken over.
 
     Python delivers signals to the main thread alone: elsewhere nothing is requested.
     """
@@ -28,23 +40,37 @@ class StopOnSignal:
     def __init__(self) -> None:
         self._requested = False
         self._previous: dict[int, Any] = {}
+        self._compiling = stopped_when(self.requested)
 
     def requested(self) -> bool:
         return self._requested
 
     def __enter__(self) -> StopOnSignal:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _signals():
                 self._previous[number] = signal.signal(number, self._on_signal)
+            self._compiling.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._previous:
+            return
+        self._compiling.__exit__(None, None, None)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self._requested:
+            raise KeyboardInterrupt
         self._requested = True
-        signal.signal(number, self._previous[number])
+
+
+def _signals() -> list[int]:
+    """Those that request a stop: a user's, a scheduler's, a closed terminal's."""
+    names = ("SIGHUP", "SIGUSR1", "SIGUSR2")  # which Windows has not
+    others = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    fatal = [number for number in others if signal.getsignal(number) is signal.SIG_DFL]
+    return [signal.SIGINT, signal.SIGTERM, *fatal]
 
 
 @contextlib.contextmanager
@@ -63,22 +89,48 @@ def recorded(run: RunDir) -> Iterator[None]:
     except NotFiniteError:
         run.manifest().stopped(Status.FAILED)
         raise
-    except Exception:
+    except BaseException:
         run.manifest().stopped(Status.ERROR)
         raise
 
 
-def train_recorded(started: Started, watcher: Watcher, resume: bool) -> None:
+@contextlib.contextmanager
+def begun(
+    path: Path,
+    settings: Sequence[str],
+    config: Config,
+    device: torch.device,
+    command: str,
+    resume: bool,
+) -> Iterator[Started]:
+    """A run to train, for as long as it is locked: a new one, or to resume the one that is there.
+
+    Its manifest says how this ends, whatever ends it. A start that fails leaves nothing behind.
+    """
+    run = RunDir(path)
+    is_there = run.exists()
+    if resume and not is_there:
+        log.info("%s: no run here yet, so one begins", path)
+    if not (resume and is_there):
+        run.check_free()
+    with run.lock():  # before anything in the folder is changed
+        if resume and is_there:
+            started = continue_run(path, settings, config, device, command)
+        else:
+            started = start_run(path, config, device, command)
+        with recorded(run):
+            yield started
+
+
+def train_recorded(started: Started, watcher: Watcher, resume: bool, stop: StopOnSignal) -> None:
     """Trains a run until it ends or is interrupted, and writes that to its manifest."""
     run, config, _, model = started
-    with StopOnSignal() as stop:
-        with recorded(run):
-            end = train(run, config, model, watcher, resume, stop.requested)
-        run.manifest().ended(end.status, end.sequences, end.seconds, peak_memory_mib())
+    end = train(run, config, model, watcher, resume, stop.requested)
+    run.manifest().ended(end.status, end.sequences, end.seconds, peak_memory_mib())
 
 
 def train_command(
-    config: str,
+    config: str | None,
     settings: Sequence[str],
     run: str | os.PathLike[str] | None,
     device: str,
@@ -86,7 +138,7 @@ def train_command(
     resume: bool,
 ) -> str:
     """The command line that trains the same."""
-    words = ["ntm", "train", config]
+    words = ["ntm", "train", *([] if config is None else [config])]
     words += [word for setting in settings for word in ("--set", setting)]
     words += ["--run", os.fspath(run)] if run is not None else []
     words += ["--device", device] if device != "auto" else []

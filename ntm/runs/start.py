@@ -16,7 +16,7 @@ from ntm.errors import UsageError
 from ntm.kernels.threads import threads
 from ntm.model import Model
 from ntm.runs.folder import RunDir
-from ntm.runs.models import choose_engine, new_model
+from ntm.runs.models import choose_engine, new_model, take_weights
 from ntm.runs.processor import processor
 from ntm.training import limits
 from ntm.training.curriculum import lessons
@@ -27,9 +27,11 @@ from ntm.training.streams import Stream, numpy_generator
 from tasks import Task
 from tasks.base import TaskError
 
-#: Settings that may change when a run is resumed: those that decide when to stop. (With
+#: Settings that decide when to stop. They may change when a run is resumed, also in a sweep. (With
 #: ``train.rollback_factor``, solved_bits also decides when weights are rolled back, from then on.)
 EXTENDABLE = {"train.sequences", "train.solved_bits"}
+#: All settings that may change when a run is resumed; the manifest records when they have.
+CHANGEABLE = {*EXTENDABLE, "train.optimizer.lr"}
 
 
 class Started(NamedTuple):
@@ -52,12 +54,30 @@ def start_run(path: Path, config: Config, device: torch.device, command: str) ->
     """
     _check_memory(config, device)
     model = new_model(config, device)
+    taken = _initialise(model, config)
     for task in lessons(config):
         draw(task, numpy_generator(config.seed, Stream.TRAINING), config.train.batch)
     facts = {**_circumstances(config, model), **_sizes(model)}
     run = RunDir.create(path, config)
-    run.manifest().started(command, config.seed, facts)
-    return Started(run, config, [], model)
+    try:
+        run.manifest().started(command, config.seed, facts)
+    except BaseException:
+        run.config_file.unlink(missing_ok=True)
+        raise
+    return Started(run, config, taken, model)
+
+
+def _initialise(model: Model, config: Config) -> list[str]:
+    """Puts the weights of ``train.init`` into a new model; what was taken, in a line."""
+    if config.train.init is None:
+        return []
+    try:
+        source = RunDir.open(Path(config.train.init).expanduser())
+        taken, left = take_weights(model, source.load_best(), source.path)
+    except UsageError as error:
+        raise UsageError(f"train.init: {error}") from None
+    drawn = f"; drawn anew, as it has none of that shape: {', '.join(left)}" if left else ""
+    return [f"weights of {source.path}: {', '.join(taken)}{drawn}"]
 
 
 def _check_memory(config: Config, device: torch.device) -> None:
@@ -71,7 +91,7 @@ def _check_memory(config: Config, device: torch.device) -> None:
 def continue_run(
     path: Path, settings: Iterable[str], given: Config, device: torch.device, command: str
 ) -> Started:
-    """Opens an existing run with its own config, in which only ``EXTENDABLE`` settings may change.
+    """Opens an existing run with its own config, in which only ``CHANGEABLE`` settings may change.
 
     given: the config that the user named; its notes say where the run's own settings differ, and
     which circumstances have changed. Under the same circumstances, the run continues bit for bit
@@ -81,8 +101,9 @@ def continue_run(
     before, config = _extended(run, settings)
     for task in lessons(config):
         draw(task, numpy_generator(config.seed, Stream.TRAINING), 1)
-    if run.has_started():
-        run.load_checkpoint()  # before anything is written: it may be damaged
+    has_started, sequences = run.has_started(), 0
+    if has_started:  # read before anything is written: it may be damaged
+        sequences = run.load_checkpoint().state["progress"]["sequences"]
     run.tidy()
     if config != before:
         run.save_config(config)
@@ -92,6 +113,7 @@ def continue_run(
     notes = [f"the run keeps its own settings, in which {', '.join(kept)} differ"] if kept else []
     _check_memory(config, device)
     model = new_model(config, device)
+    notes += [] if has_started else _initialise(model, config)
     manifest, now = run.manifest(), _circumstances(config, model)
     if "format" not in manifest:  # it was killed before there was one
         manifest.started(command, config.seed, {**now, **_sizes(model)})
@@ -100,8 +122,15 @@ def continue_run(
         for k in _BIT_FOR_BIT
         if k in now and manifest.get(k) not in (None, now[k])
     ]
-    manifest.resumed(command, now)
+    changes = _changes(before, config)
+    manifest.resumed(command, now, {"after": sequences, "changed": changes} if changes else {})
     return Started(run, config, notes, model)
+
+
+def _changes(before: Config, after: Config) -> dict[str, list[Any]]:
+    """The settings in which two configs differ, as they were and as they are."""
+    old, new = flat(to_dict(before)), flat(to_dict(after))
+    return {key: [old[key], new[key]] for key in sorted(old) if old[key] != new.get(key)}
 
 
 def _extended(run: RunDir, settings: Iterable[str]) -> tuple[Config, Config]:
@@ -113,11 +142,11 @@ def _extended(run: RunDir, settings: Iterable[str]) -> tuple[Config, Config]:
     changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
     if before.task.kind == config.task.kind and _same_data(run, config.task):
         changed -= {"task.path"}  # the same text, elsewhere
-    if forbidden := sorted(key for key in changed if key not in EXTENDABLE):
+    if forbidden := sorted(key for key in changed if key not in CHANGEABLE):
         key = forbidden[0]
         raise UsageError(
             f"{run.path}: a resumed run keeps its settings, but {key} is {old.get(key)} there "
-            f"and {new.get(key)} here; only {' and '.join(sorted(EXTENDABLE))} may change"
+            f"and {new.get(key)} here; only {', '.join(sorted(CHANGEABLE))} may change"
         )
     return before, config
 

@@ -164,6 +164,5 @@ class Attempts:
 @contextlib.contextmanager
 def lock(out: Path) -> Iterator[None]:
     """Keeps a second sweep out of the folder."""
-    out.mkdir(parents=True, exist_ok=True)
     with RunDir(out).lock(f"{out}: another sweep is running here"):
         yield

@@ -79,6 +79,9 @@ def train(
     progress = _begin(run, config, model, optimizer, rng, resume)
     if progress.status is not Status.RUNNING:
         return progress
+    if should_stop():  # before a first step, for which kernels may have to be compiled
+        progress.status = Status.INTERRUPTED
+        return progress
     started = time.perf_counter() - progress.seconds
     save, overflows = False, 0
 

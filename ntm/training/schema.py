@@ -141,6 +141,8 @@ class TrainConfig:
     rollback_factor: restores the best weights when the validation loss exceeds the best validation
         loss, or ``solved_bits`` if that is higher, by this factor. The learning rate, the optimiser
         and the curriculum are kept. None never rolls back.
+    init: the folder of a run whose best weights training begins with: those that this model has
+        too, by name and shape. The others are drawn as usual.
     batch: sequences in a batch.
     sequences: the budget, after which training ends.
     solved_bits: the task is solved once validation is less than this above the floor, in bits per
@@ -163,6 +165,7 @@ class TrainConfig:
     schedule: ScheduleConfig = ScheduleConfig()
     curriculum: CurriculumConfig | None = None
     rollback_factor: Annotated[float, Field(gt=1, le=1e6)] | None = None
+    init: str | None = None
     batch: int = Field(default=1, ge=1)
     sequences: int = Field(default=100_000, ge=1)
     solved_bits: float = Field(default=0.1, ge=0)

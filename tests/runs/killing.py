@@ -18,9 +18,7 @@ import numba  # noqa: F401
 import torch
 
 from ntm.kernels.threads import use_threads
-from ntm.runs.folder import RunDir
-from ntm.runs.session import train_recorded
-from ntm.runs.start import continue_run, start_run
+from ntm.runs.session import StopOnSignal, begun, train_recorded
 from ntm.training.load import load_config
 from tests.small import Watch
 
@@ -28,17 +26,11 @@ CPU = torch.device("cpu")
 
 
 def go_on(config_file: str, path: Path) -> None:
-    """What ``ntm train`` does, with --resume where there is a run."""
+    """What ``ntm train --resume`` does."""
     config = load_config(config_file)
     use_threads(1)
-    resume = (path / "config.yaml").exists()
-    if resume:
-        with RunDir.open(path).lock():
-            train_recorded(continue_run(path, [], config, CPU, "ntm train"), Watch(), resume)
-    else:
-        started = start_run(path, config, CPU, "ntm train")
-        with started.run.lock():
-            train_recorded(started, Watch(), resume)
+    with StopOnSignal() as stop, begun(path, [], config, CPU, "ntm train", True) as started:
+        train_recorded(started, Watch(), True, stop)
 
 
 def child(config_file: str, path: Path) -> int:
