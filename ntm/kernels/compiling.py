@@ -20,6 +20,11 @@ T = TypeVar("T")
 #: Seconds between two looks at whether to stop.
 EVERY = 0.05
 
+
+class StoppedWaiting(KeyboardInterrupt):
+    """Whoever is responsible for stopping said so while a kernel was being compiled."""
+
+
 _should_stop: Callable[[], bool] = lambda: False  # noqa: E731
 _given_up = threading.Event()  # set when the main thread stops waiting: so do the others
 
@@ -48,8 +53,8 @@ class _Compilation(threading.Thread):
 def wait_for(function: Callable[[], T]) -> T:
     """What the function returns, which compiles something.
 
-    Raises KeyboardInterrupt as soon as there is one, or when whoever is responsible for stopping
-    says so: see :func:`stopped_when`.
+    Raises KeyboardInterrupt as soon as there is one, and StoppedWaiting when ``stopped_when`` says
+    so.
     """
     if isinstance(threading.current_thread(), _Compilation):  # a kernel that calls another
         return function()
@@ -61,7 +66,7 @@ def wait_for(function: Callable[[], T]) -> T:
     try:
         while compilation.is_alive():
             if _should_stop() or _given_up.is_set():
-                raise KeyboardInterrupt
+                raise StoppedWaiting
             compilation.join(EVERY)
     except BaseException:
         if in_main:

@@ -17,11 +17,13 @@ from typing import Any
 import torch
 
 from ntm.errors import KilledError, NotFiniteError
-from ntm.kernels.compiling import stopped_when
+from ntm.kernels.compiling import StoppedWaiting, stopped_when
+from ntm.model import Model
 from ntm.runs.folder import RunDir
 from ntm.runs.start import Started, continue_run, start_run
 from ntm.runs.status import Status
 from ntm.training.loop import Watcher, train
+from ntm.training.schedule import Progress
 from ntm.training.schema import Config
 
 log = logging.getLogger("ntm")
@@ -125,8 +127,24 @@ def begun(
 def train_recorded(started: Started, watcher: Watcher, resume: bool, stop: StopOnSignal) -> None:
     """Trains a run until it ends or is interrupted, and writes that to its manifest."""
     run, config, _, model = started
-    end = train(run, config, model, watcher, resume, stop.requested)
+    try:
+        end = train(run, config, model, watcher, resume, stop.requested)
+    except StoppedWaiting:
+        if (saved := _saved(run, model)) is None:
+            raise
+        end = saved
     run.manifest().ended(end.status, end.sequences, end.seconds, peak_memory_mib())
+
+
+def _saved(run: RunDir, model: Model) -> Progress | None:
+    """The progress in the checkpoint, as interrupted there; None if training went further."""
+    checkpoint = run.load_checkpoint()
+    now = model.state_dict()
+    if not all(torch.equal(now[name].cpu(), was) for name, was in checkpoint.weights.items()):
+        return None
+    progress = Progress(**checkpoint.state["progress"])
+    progress.status = Status.INTERRUPTED
+    return progress
 
 
 def train_command(

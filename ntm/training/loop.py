@@ -79,11 +79,8 @@ def train(
     progress = _begin(run, config, model, optimizer, rng, resume)
     if progress.status is not Status.RUNNING:
         return progress
-    if should_stop():  # before a first step, for which kernels may have to be compiled
-        progress.status = Status.INTERRUPTED
-        return progress
     started = time.perf_counter() - progress.seconds
-    save, overflows = False, 0
+    save, overflows, saved = False, 0, progress.sequences
 
     over = is_over(config, progress)
     while not over:
@@ -91,6 +88,9 @@ def train(
             group["lr"] = learning_rate(config, progress)
 
         stop = should_stop()  # asked before the draw: a checkpoint holds the generator before it
+        if stop and progress.sequences == saved:  # before a first step, which may compile
+            progress.status = Status.INTERRUPTED
+            return progress
         generator = rng.bit_generator.state if save or stop else None
         episode, slots = _draw(config, progress, rng, gradient.device)
         cost = differentiate(episode, slots)

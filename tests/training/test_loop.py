@@ -244,10 +244,26 @@ def test_a_lower_bar_solves_a_run_whatever_its_status(steps: int, tmp_path: Path
 
 def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", small_config())
-    with pytest.raises(UsageError, match=r"train\.optimizer\.lr is 0\.001 there and 0\.5 here"):
-        continue_run(run.path, ["train.optimizer.lr=0.5"], small_config(), CPU, "")
+    with pytest.raises(UsageError, match=r"train\.batch is 3 there and 4 here; only train"):
+        continue_run(run.path, ["train.batch=4"], small_config(), CPU, "")
     with pytest.raises(UsageError, match="no run here"):
         continue_run(tmp_path / "nothing", [], small_config(), CPU, "")
+
+
+def test_another_learning_rate_on_resume_is_recorded(tmp_path: Path) -> None:
+    config = small_config()
+    run = new_run(tmp_path / "run", config)
+    train(run, config, CPU, Watch(), should_stop=stop_after(10))
+    settings = ["train.optimizer.lr=0.5", "train.sequences=99"]
+    run, config, _, _ = continue_run(run.path, settings, config, CPU, "")
+    (entry,) = run.manifest()["resumed"]
+    changed = {"train.optimizer.lr": [0.001, 0.5], "train.sequences": [60, 99]}
+    assert (entry["after"], entry["changed"]) == (30, changed)
+    watch = Watch()
+    train(run, config, CPU, watch, resume=True)
+    assert {row["lr"] for row in watch.reports} == {0.5}
+    continue_run(run.path, [], config, CPU, "")
+    assert "changed" not in run.manifest()["resumed"][1]
 
 
 def test_a_run_resumed_under_other_circumstances_says_so(tmp_path: Path) -> None:
