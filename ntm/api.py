@@ -108,7 +108,7 @@ def train(
         board.require()  # before anything is created
     given = as_settings(settings, seed=seed, engine=engine, **{"train.init": init})
     if config is None and not (resume and run is not None):
-        raise UsageError("CONFIG: is missing; only to resume a run, its folder alone is enough")
+        raise UsageError("Missing argument CONFIG; without it, --resume --run DIR continues a run")
     name = os.fspath(config) if config is not None else None
     source = name if name is not None else RunDir.open(run or "").config_file
     resolved = load_config(source, given)

@@ -165,7 +165,7 @@ def test_a_run_goes_on_and_is_not_overwritten(run: ntm.Run) -> None:
     (resumed,) = longer.manifest["resumed"]
     assert resumed["command"].endswith("--set train.sequences=60 --resume")
     with pytest.raises(RunNotFoundError, match="nowhere: no run here"):
-        ntm.train("small.yaml", run="nowhere", resume=True)
+        ntm.train(run="nowhere", resume=True)
     with RunDir.open(run).lock(), pytest.raises(RunLockedError, match="another process"):
         ntm.train("small.yaml", settings=given, resume=True)
 

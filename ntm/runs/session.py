@@ -69,7 +69,7 @@ class StopOnSignal:
 
 def _signals() -> list[int]:
     """Those that request a stop: a user's, a scheduler's, a closed terminal's."""
-    names = ("SIGHUP", "SIGUSR1", "SIGUSR2")  # which Windows has not
+    names = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")  # which Windows has not
     others = [getattr(signal, name) for name in names if hasattr(signal, name)]
     fatal = [number for number in others if signal.getsignal(number) is signal.SIG_DFL]
     return [signal.SIGINT, signal.SIGTERM, *fatal]

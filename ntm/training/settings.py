@@ -18,7 +18,7 @@ def as_settings(settings: Settings, **others: Any) -> list[str]:
     if isinstance(settings, Mapping):
         settings = [f"{key}={_text(value)}" for key, value in settings.items()]
     given = {key: value for key, value in others.items() if value is not None}
-    return [*settings, *(f"{key}={value}" for key, value in given.items())]
+    return [*settings, *(f"{key}={_text(value)}" for key, value in given.items())]
 
 
 def as_axes(grid: Grid) -> list[str]:
