@@ -24,9 +24,9 @@ def locked(folder: Path, refusal: str, is_kept: Callable[[], bool]) -> Iterator[
     lock.
     """
     file = folder / ".lock"
-    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     with contextlib.ExitStack() as stack:
         with writing(folder):
+            made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
             folder.mkdir(parents=True, exist_ok=True)
             new = not file.exists()
             stream = stack.enter_context(file.open("w"))

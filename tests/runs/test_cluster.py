@@ -94,6 +94,25 @@ def test_checkpoints_are_packed_before_tables_and_unpacked_after(tmp_path: Path)
         assert (tmp_path / "copy" / name).read_bytes() == (run.path / name).read_bytes()
 
 
+def test_a_copy_of_a_run_is_made_while_training_drops_snapshots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(train={"snapshots": 4})
+    run = new_run(tmp_path / "run", config)
+    train(run, config, CPU, Watch())
+    first, *others = run.snapshots()
+    read = Path.read_bytes
+
+    def drop_first(file: Path) -> bytes:
+        run.drop_snapshot(first)  # after the files were listed
+        return read(file)
+
+    monkeypatch.setattr(Path, "read_bytes", drop_first)
+    unpack(pack(run.path), tmp_path / "copy")
+    assert RunDir(tmp_path / "copy").snapshots() == others
+    assert (tmp_path / "copy" / "eval.csv").exists()
+
+
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/../../outside"])
 def test_nothing_is_written_outside_of_the_run(name: str, tmp_path: Path) -> None:
     stream = io.BytesIO()

@@ -135,8 +135,6 @@ def test_a_start_that_fails_leaves_nothing_behind(
     with pytest.raises(NTMError, match="No space left"):
         train(run=where)
     assert files() == before
-    monkeypatch.undo()
-    os.chdir(os.fspath(Path(where).resolve().parents[len(Path(where).parts) - 1]))
 
 
 def test_a_start_in_a_run_that_is_there_changes_nothing() -> None:
@@ -196,9 +194,9 @@ def test_a_run_that_begins_with_weights_resumes_without_them() -> None:
 
 
 def test_weights_that_cannot_be_taken_are_refused_in_one_line(ntm: Terminal) -> None:
-    other = ("--set", "model.controller.size=8", "--set", "model.memory.width=4")
-    other += ("--set", "task.width=4")
-    assert ntm("train", "small.yaml", "--run", "source", *other).code == 0
+    other = ("model.controller.size=8", "model.memory.width=4", "task.width=4")
+    words = [word for setting in other for word in ("--set", setting)]
+    assert ntm("train", "small.yaml", "--run", "source", *words).code == 0
     before = files()
     (Path("source") / "checkpoint" / "best.safetensors").rename("kept")
     for source, problem in (
