@@ -100,9 +100,9 @@ def train(
     threads: of the fused engine; by default all cores, or OMP_NUM_THREADS.
     tensorboard: also writes for TensorBoard, into ``RUN/tensorboard``.
 
-    The first Ctrl-C saves and returns a run with the status ``interrupted``; a second one, or one
-    while a kernel compiles, raises KilledError. Raises RunExistsError where there is a run already,
-    and NotFiniteError where training diverges.
+    The first Ctrl-C saves and returns a run with the status ``interrupted``; a second one raises
+    KilledError. Raises RunExistsError where there is a run already, and NotFiniteError where
+    training diverges.
     """
     if tensorboard:
         board.require()  # before anything is created
