@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ntm.errors import NTMError, out_of_memory
-from ntm.kernels.compiling import ending_at_once
+from ntm.kernels.compiling import ends_process
 from ntm.options import (
     ConfigArgument,
     DeviceOption,
@@ -320,7 +320,7 @@ class _ToStandardError(logging.Handler):
         typer.echo(record.getMessage(), err=True)
 
 
-@ending_at_once()
+@ends_process
 def main() -> None:
     """Runs the command line; a mistake that the user can mend is one message, no traceback."""
     log = logging.getLogger("ntm")

@@ -9,6 +9,7 @@ ends at once all the same.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import threading
@@ -87,15 +88,24 @@ def stopped_when(should_stop: Callable[[], bool]) -> Iterator[None]:
         _should_stop = before
 
 
-@contextlib.contextmanager
-def ending_at_once() -> Iterator[None]:
-    """Ends this process with the code of a SystemExit, without waiting for what still compiles."""
-    try:
-        yield
-    except SystemExit as end:
-        if any(isinstance(thread, _Compilation) for thread in threading.enumerate()):
+def ends_process(main: Callable[[], None]) -> Callable[[], None]:
+    """A command's main function, which ends its process without waiting for what still compiles.
+
+    Called by anything but the process's own program, such as a test, it raises SystemExit as usual.
+    """
+
+    @functools.wraps(main)
+    def wrapper() -> None:
+        is_program = sys._getframe(1).f_globals.get("__name__") == "__main__"
+        try:
+            main()
+        except SystemExit as end:
+            left = any(isinstance(thread, _Compilation) for thread in threading.enumerate())
+            if not (is_program and left):
+                raise
             for stream in (sys.stdout, sys.stderr):
                 with contextlib.suppress(OSError, ValueError, AttributeError):
                     stream.flush()
             os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
-        raise
+
+    return wrapper

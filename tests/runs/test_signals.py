@@ -288,9 +288,9 @@ def test_what_a_compilation_raises_reaches_whoever_waits_for_it() -> None:
 #: Ctrl-C while something compiles that would take an hour.
 COMMAND = """
 import os, signal, sys, threading, time
-from ntm.kernels.compiling import ending_at_once, wait_for
+from ntm.kernels.compiling import ends_process, wait_for
 
-@ending_at_once()
+@ends_process
 def main():
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
@@ -309,6 +309,20 @@ def test_a_command_does_not_wait_for_a_compilation_to_end() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (130, b"stopped\n")
+
+
+def test_a_main_function_that_is_called_ends_nothing_but_itself(
+    endless: Callable[[], bool],
+) -> None:
+    @compiling.ends_process
+    def main() -> None:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            compiling.wait_for(endless)
+        sys.exit(130)
+
+    with pytest.raises(SystemExit):
+        main()
 
 
 def test_a_stop_that_was_requested_before_training_compiles_nothing(
