@@ -22,7 +22,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from matplotlib.figure import Figure
 from rich.text import Text
 
 from ntm import reproduction
@@ -58,6 +57,7 @@ from ntm.views import report as page
 from ntm.views import study as study_page
 from ntm.views import tensorboard as board
 from ntm.views.console import Display, SweepConsole, TrainingConsole, standard_error
+from ntm.views.drawing import StyledFigure
 from ntm.views.run import draw_run, held_out_episode
 from tasks import Episode
 from tasks.losses import BITS
@@ -216,7 +216,7 @@ def trace(
     return record(model, episode, loss, index, slots if isinstance(source, Model) else None)
 
 
-def plot_memory(found: Trace, title: str = "", symbols: str = "") -> Figure:
+def plot_memory(found: Trace, title: str = "", symbols: str = "") -> StyledFigure:
     """The figure of a trace: inputs and writes on the left, outputs and reads on the right.
 
     symbols: of a task on text, its ``symbols``.
