@@ -103,11 +103,11 @@ def train(
     KilledError. Raises RunExistsError where there is a run already, and NotFiniteError where
     training diverges.
     """
-    if tensorboard:
-        board.require()  # before anything is created
     given = as_settings(settings, seed=seed, engine=engine)
     resolved = load_config(os.fspath(config), given)
     folder = Path(run) if run is not None else _usual_run(os.fspath(config), resolved)
+    if tensorboard:
+        board.require(folder)  # before anything is created
     command = train_command(os.fspath(config), given, run, device, threads, resume)
     with ExitStack() as stack:
         stack.enter_context(fused_threads(threads))

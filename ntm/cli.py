@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import io
 import json
 import logging
 import sys
@@ -324,8 +327,24 @@ class _ToStandardError(logging.Handler):
         typer.echo(record.getMessage(), err=True)
 
 
+def _encoded(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A path's bytes as they were; any other character that an encoding lacks as an escape."""
+    with contextlib.suppress(UnicodeError):
+        return codecs.lookup_error("surrogateescape")(error)
+    return codecs.lookup_error("backslashreplace")(error)
+
+
+def _write_anything() -> None:
+    """Lets no name stop a command: the terminal's encoding may lack its characters."""
+    codecs.register_error("ntm", _encoded)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="ntm")
+
+
 def main() -> None:
     """Runs the command line; a mistake that the user can mend is one message, no traceback."""
+    _write_anything()
     log = logging.getLogger("ntm")
     log.setLevel(logging.INFO)
     log.handlers = [_ToStandardError()]

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import safetensors.torch
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ntm.errors import NTMError, RunExistsError, RunLockedError, RunNotFoundError, UsageError
@@ -346,21 +346,21 @@ class RunDir:
 
 def _load(file: Path) -> Checkpoint:
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
-    tensors: dict[str, Tensor] = {}
     try:
-        with safe_open(file, framework="pt") as stream:
-            metadata = stream.metadata() or {}
-            if metadata.get("format") != CHECKPOINT:
-                found = metadata.get("format", "none")
-                raise NTMError(
-                    f"{file}: not a checkpoint of this program (its format is {found}, "
-                    f"but should be {CHECKPOINT})"
-                )
-            text = metadata["state"]
-            state = json.loads(text)
-            for key in stream.keys():  # noqa: SIM118 - not a dictionary
-                group, _, name = key.partition("/")
-                tensors[key] = groups[group][name] = stream.get_tensor(key)
+        data = file.read_bytes()  # safetensors itself opens no path that is not UTF-8
+        tensors = safetensors.torch.load(data)
+        metadata = _metadata(data)
+        if metadata.get("format") != CHECKPOINT:
+            found = metadata.get("format", "none")
+            raise NTMError(
+                f"{file}: not a checkpoint of this program (its format is {found}, "
+                f"but should be {CHECKPOINT})"
+            )
+        text = metadata["state"]
+        state = json.loads(text)
+        for key, tensor in tensors.items():
+            group, _, name = key.partition("/")
+            groups[group][name] = tensor
         if metadata["checksum"] != _checksum(tensors, text):
             raise ValueError("its checksum does not match its content")
     except FileNotFoundError:
@@ -368,6 +368,13 @@ def _load(file: Path) -> Checkpoint:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise NTMError(f"{file}: not a readable checkpoint, damaged or foreign: {error}") from None
     return Checkpoint(groups["model"], groups["optimizer"], state)
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The texts in the header of a safetensors file that has been found to be whole."""
+    size = int.from_bytes(data[:8], "little")
+    found: dict[str, str] = json.loads(data[8 : 8 + size]).get("__metadata__") or {}
+    return found
 
 
 def _checksum(tensors: dict[str, Tensor], state: str) -> str:

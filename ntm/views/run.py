@@ -8,6 +8,7 @@ from typing import Any
 
 from ntm.analysis.trace import Trace, record
 from ntm.errors import NTMError
+from ntm.files import legible
 from ntm.runs.folder import RunDir
 from ntm.runs.models import load_model
 from ntm.training import limits
@@ -35,6 +36,7 @@ class Pictures:
         self.caption = f"{config.task.kind}: "
         self.caption += ", ".join(f"{name} {value}" for name, value in conditions.items())
         self.options = {**conditions, **options}
+        self.name = legible(str(run.path))
         self.written: list[Path] = []
 
     @property
@@ -42,14 +44,14 @@ class Pictures:
         """What is shown, with which memory, and of which run."""
         memory = self.config.model.memory
         slots = f", {memory.slots} slots" if memory and memory.slots else ""
-        return f"{self.caption}{slots} ({self.run.path})"
+        return f"{self.caption}{slots} ({self.name})"
 
     def learning_curve(self) -> None:
         """Training and validation over sequences."""
         figure = plots.learning_curve(
             self.run.rows(self.run.metrics_file),
             self.run.rows(self.run.validation_file),
-            str(self.run.path),
+            self.name,
             self.config.train.solved_bits,
             self.task.unit,
             self.config.train.curriculum is not None,
@@ -70,9 +72,7 @@ class Pictures:
         weights = self.run.load_best().state.get("sequences")
         by_step = [e.steps for e in kept if e.steps and not e.task and e.sequences == weights]
         if by_step:
-            figure = accuracy(
-                {self.config.task.kind: by_step[-1:]}, f"{self.run.path}: right answers"
-            )
+            figure = accuracy({self.config.task.kind: by_step[-1:]}, f"{self.name}: right answers")
             self.written.append(self.run.picture("accuracy"))
             plots.save(figure, self.written[-1])
 
