@@ -39,8 +39,9 @@ from ntm.registry import register
 from ntm.reproduction import Reproduction
 from ntm.runs import study as studies
 from ntm.runs import sweep as sweeping
+from ntm.runs.evaluations import Evaluation
 from ntm.runs.executor import Executor, LocalExecutor
-from ntm.runs.folder import Evaluation, RunDir
+from ntm.runs.folder import RunDir
 from ntm.runs.jobs import plan
 from ntm.runs.models import find_device, load_model
 from ntm.runs.resources import fused_threads, guarded_memory
@@ -142,6 +143,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     threads: int | None = None,
+    out: Folder | None = None,
     task: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Evaluation:
@@ -151,6 +153,8 @@ def evaluate(
 
     slots: of the memory, other than in training. seed: of the episodes.
     settings: of the task, other than in training; ``task`` takes them as a mapping.
+    out: a folder that keeps the result instead of the run, in ``evaluations.json``. Without it, a
+        reference run and one that cannot be written stay as they are, and nothing is kept.
 
     Returns the means over all episodes, and for each combination of conditions.
     """
@@ -170,10 +174,9 @@ def evaluate(
         **summary,
     )
     if found.is_finite:  # weights that have diverged are not worth a line in a report
-        try:
-            directory.keep_evaluation(found)
-        except NTMError as error:  # such as a folder that is only readable
-            log.warning("not kept: %s", error)
+        folder = None if out is None else Path(out)
+        if (problem := directory.keep_or_say_why(found, folder)) is not None:
+            log.warning("not kept: %s", problem)
     return found
 
 
@@ -232,20 +235,23 @@ def plot(
     explore: bool = False,
     animate: bool = False,
     learning: bool = False,
+    out: Folder | None = None,
     task: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> list[Path]:
-    """Draws a run into its folder: its learning curve, and its memory on one episode.
+    """Draws a run: its learning curve, and its memory on one episode.
 
     slots: of the memory, other than in training. seed: of the episode.
     settings: of the task, other than in training; ``task`` takes them as a mapping.
     explore: also a page to step through the episode. animate: also the episode as a GIF.
     learning: also the episode over training as a GIF, for a run with ``train.snapshots``.
+    out: the folder of the pictures; by default the run's ``plots``, or, for a reference run and
+        one that cannot be written, ``plots`` in the current folder.
 
     Returns the files that were written.
     """
-    given = {**(task or {}), **settings}
-    return draw_run(RunDir.open(run), given, slots, seed, explore, animate, learning)
+    given, folder = {**(task or {}), **settings}, None if out is None else Path(out)
+    return draw_run(RunDir.open(run), given, slots, seed, explore, animate, learning, folder)
 
 
 def sample(

@@ -170,19 +170,23 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="The seed of the episodes.")] = 0,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder that keeps the result instead of the run.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score a trained run on held-out episodes; --set task.length=120 takes longer ones.
 
-    The result is kept in the run, for reports.
+    The result is kept in the run, for reports; a reference run stays as it is.
     """
     from ntm import api
     from ntm.views import tables
 
     task = api.task_settings(settings or [])
     found = api.evaluate(
-        run, slots=slots, episodes=episodes, seed=seed, device=device, threads=threads, task=task
-    )
+        run, slots=slots, episodes=episodes, seed=seed, device=device, threads=threads, out=out,
+        task=task,
+    )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(found.scores(), allow_nan=False))
         return
@@ -231,14 +235,22 @@ def plot(
             "--learning", help="Also write a GIF of learning, for a run with train.snapshots."
         ),
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of the pictures.",
+            show_default="RUN/plots; of a run that should not change, plots",
+        ),
+    ] = None,
 ) -> None:
     """Draw a run: its learning curve, and its memory on one episode."""
     from ntm import api
 
     task = api.task_settings(settings or [])
     for path in api.plot(
-        run, slots=slots, seed=seed, explore=explore, animate=animate, learning=learning, task=task
-    ):
+        run, slots=slots, seed=seed, explore=explore, animate=animate, learning=learning, out=out,
+        task=task,
+    ):  # fmt: skip
         typer.echo(path)
 
 

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from ntm.analysis.bench import Row
 from ntm.outcomes import Run, Sweep
-from ntm.runs.folder import Evaluation, RunDir
+from ntm.runs.evaluations import Evaluation
+from ntm.runs.folder import RunDir
 from ntm.runs.status import Status
 
 _COLUMNS = ("bits", "floor", "bit_errors", "sequence_accuracy")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ntm.analysis.results import Comparison, Group
 from ntm.analysis.trace import Trace
-from ntm.runs.folder import Evaluation
+from ntm.runs.evaluations import Evaluation
 from ntm.views import paper
 from ntm.views.comparison import (
     MANY,
