@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypeAlias
 
 import torch
@@ -73,11 +74,19 @@ class ControllerConfig(ABC):
 
 def linear(inputs: int, outputs: int, generator: torch.Generator, bias: bool = True) -> nn.Linear:
     """A linear layer, its weights and biases drawn from U(-1/sqrt(inputs), 1/sqrt(inputs))."""
-    device = torch.get_default_device()  # meta, where parameters are only counted
     # Not skip_init, which imports sympy: 0.6 s of every start.
     layer = nn.Linear(inputs, outputs, bias=bias, device="meta")
     bound = 1 / math.sqrt(inputs)
     for name, parameter in list(layer.named_parameters()):
-        drawn = torch.empty(parameter.shape, device=device)
-        setattr(layer, name, nn.Parameter(drawn.uniform_(-bound, bound, generator=generator)))
+        drawn = uniform(-bound, bound, parameter.shape, generator)
+        setattr(layer, name, nn.Parameter(drawn))
     return layer
+
+
+def uniform(low: float, high: float, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Draws from U(low, high): the same numbers whatever torch's default device is."""
+    device = torch.get_default_device()
+    if device.type == "meta":  # where parameters are only counted
+        return torch.empty(*shape)
+    drawn = torch.empty(*shape, device=generator.device).uniform_(low, high, generator=generator)
+    return drawn.to(device)

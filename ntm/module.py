@@ -59,6 +59,6 @@ class NTM(Model):
         if isinstance(controller, str):
             controller = configure(controller, size=hidden_size, layers=layers)
         if generator is None:
-            generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+            generator = torch.Generator().manual_seed(int(torch.randint(2**62, (), device="cpu")))
         inner = build_controller(controller, input_size + memory.reads_size, generator)
         super().__init__(NTMCell(inner, memory, generator), output_size, generator)

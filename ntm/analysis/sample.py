@@ -36,8 +36,9 @@ def sample(
         raise UsageError(f"the temperature should be a number from 0 up, not {temperature:g}")
     rng = numpy_generator(seed, Stream.SAMPLING)
     given = fold(prompt.encode("utf-8", "replace"))
-    device = next(model.parameters()).device
-    one_hot = torch.eye(len(SYMBOLS), device=device)
+    weight = model.readout.weight
+    device = weight.device
+    one_hot = torch.eye(len(SYMBOLS), dtype=weight.dtype, device=device)
     read = torch.tensor(given.tolist() or [SYMBOLS.index(" ")], device=device)
     logits, state = model(one_hot[read][:, None])
     written: list[int] = []

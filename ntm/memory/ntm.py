@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from controllers.base import Core, State, linear
+from controllers.base import Core, State, linear, uniform
 from ntm.memory import addressing
 from ntm.memory.access import INITIAL_MEMORY, read, write
 from ntm.memory.base import STRICT, MemoryConfig
@@ -172,8 +172,8 @@ class NTMCell(Core):
         #: The learned first memory [N, W], or None.
         self.M0: nn.Parameter | None = None
         if memory.initial == "learned":
-            first = torch.empty(self.slots, W).uniform_(-0.5, 0.5, generator=generator)
-            self.M0 = nn.Parameter(first)
+            first = uniform(-0.5, 0.5, (self.slots, W), generator)
+            self.M0 = nn.Parameter(first.to(torch.get_default_device()))
 
     def initial_state(self, batch: int, slots: int | None = None) -> NTMState:
         """M_0, w_0, r_0 and the controller's; for once with another number of ``slots`` N."""

@@ -24,11 +24,26 @@ def fused_threads(count: int | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def plain_defaults() -> Iterator[None]:
+    """Within it, torch makes float32 on the CPU, whatever its default dtype and device are."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
 def guarded_memory(device: torch.device) -> Iterator[None]:
-    """Within it, running out of memory raises OutOfMemoryError, and kills no process."""
+    """Within it, running out of memory raises OutOfMemoryError, and kills no process.
+
+    Neither do torch's defaults matter there, which its optimisers, too, would follow.
+    """
     cap = limits.capped_memory() if device.type == "cpu" else contextlib.nullcontext()
     try:
-        with cap:
+        with cap, plain_defaults():
             yield
     except (MemoryError, RuntimeError) as error:
         if (found := out_of_memory(error)) is None:
