@@ -12,7 +12,7 @@ from ntm.model import Model
 from ntm.training.streams import Stream, numpy_generator
 from tasks import Task
 from tasks.charlm import CharLM
-from tasks.text import SYMBOLS, fold, unfold
+from tasks.text import SYMBOLS, fold, kept, unfold
 
 
 @torch.no_grad()
@@ -35,7 +35,10 @@ def sample(
     if not (math.isfinite(temperature) and temperature >= 0):
         raise UsageError(f"the temperature should be a number from 0 up, not {temperature:g}")
     rng = numpy_generator(seed, Stream.SAMPLING)
-    given = fold(prompt.encode("utf-8", "replace"))
+    raw = prompt.encode("utf-8", "replace")
+    if (found := kept(raw)).share < 0.5:
+        raise UsageError(f"the prompt should be in the alphabet, a to z, and not {found.others}")
+    given = fold(raw)
     weight = model.readout.weight
     device = weight.device
     one_hot = torch.eye(len(SYMBOLS), dtype=weight.dtype, device=device)
