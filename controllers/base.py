@@ -7,9 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeAlias
 
+import numpy as np
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 from torch import Tensor, nn
 
 #: A nested tuple of tensors, batch first; ``()`` for a core without memory of its own.
@@ -43,6 +45,17 @@ class Core(nn.Module, ABC):
         return torch.stack(outputs), state
 
 
+def plain_numbers(given: Any) -> Any:
+    """The arguments of settings, with NumPy's numbers as Python's: a validator."""
+    if not isinstance(given, ArgsKwargs):  # read from a file
+        return given
+    plain = {
+        key: value.item() if isinstance(value, np.generic) else value
+        for key, value in (given.kwargs or {}).items()
+    }
+    return ArgsKwargs(given.args, plain)
+
+
 #: For the settings of a controller: a frozen dataclass, whose fields are its block in a config.
 STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -61,6 +74,8 @@ class ControllerConfig(ABC):
 
     #: Its name in reports and figures.
     name: ClassVar[str]
+
+    _numpy = model_validator(mode="before")(plain_numbers)
 
     kind: str
     size: int = Field(default=100, ge=1)

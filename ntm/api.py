@@ -24,12 +24,13 @@ from typing import Any, TypeAlias
 
 from rich.text import Text
 
-from ntm import reproduction
+from ntm import logs, reproduction
 from ntm.analysis import bench as benchmark
 from ntm.analysis import evaluate as scoring
 from ntm.analysis import results
 from ntm.analysis import sample as sampling
 from ntm.analysis.trace import Trace, record
+from ntm.arguments import whole
 from ntm.catalogue import Kinds, kinds
 from ntm.errors import NTMError, UsageError
 from ntm.model import Model
@@ -51,7 +52,7 @@ from ntm.runs.status import Status
 from ntm.training.load import load_config, usual_folder
 from ntm.training.loop import Watcher
 from ntm.training.schema import Config
-from ntm.training.settings import Grid, Settings, as_axes, as_settings
+from ntm.training.settings import Grid, Settings, as_axes, as_plain, as_settings
 from ntm.training.task_settings import as_tested, task_settings
 from ntm.views import plots
 from ntm.views import report as page
@@ -71,6 +72,7 @@ __all__ = [
 ]  # fmt: skip
 
 log = logging.getLogger("ntm")
+logs.show_unless_configured()
 
 Folder: TypeAlias = str | os.PathLike[str]
 
@@ -158,7 +160,8 @@ def evaluate(
 
     Returns the means over all episodes, and for each combination of conditions.
     """
-    directory, given = RunDir.open(run), {**(task or {}), **settings}
+    episodes, seed = whole("episodes", episodes, 1), whole("seed", seed)
+    directory, given = RunDir.open(run), as_plain({**(task or {}), **settings})
     where = find_device(device, directory.config())
     with fused_threads(threads), guarded_memory(where):
         model, config = load_model(directory, where, slots)

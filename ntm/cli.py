@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from ntm.errors import NTMError, out_of_memory
+from ntm.logs import ToStandardError
 from ntm.shadowing import check_packages
 
 # A command imports what it needs when it runs: torch takes seconds, and --help needs nothing.
@@ -332,13 +333,6 @@ def _print_problems(left_out: Iterable[tuple[Path, str]]) -> None:
         typer.echo(f"left out: {path}: {problem}", err=True)
 
 
-class _ToStandardError(logging.Handler):
-    """Prints what is logged, such as that a kernel is being compiled."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(record.getMessage(), err=True)
-
-
 def _encoded(error: UnicodeError) -> tuple[str | bytes, int]:
     """A path's bytes as they were; any other character that an encoding lacks as an escape."""
     with contextlib.suppress(UnicodeError):
@@ -359,7 +353,7 @@ def main() -> None:
     _write_anything()
     log = logging.getLogger("ntm")
     log.setLevel(logging.INFO)
-    log.handlers = [_ToStandardError()]
+    log.handlers = [ToStandardError()]
     try:
         check_packages()
         app()

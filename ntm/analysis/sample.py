@@ -7,6 +7,7 @@ import math
 import numpy as np
 import torch
 
+from ntm.arguments import whole
 from ntm.errors import NTMError, UsageError
 from ntm.model import Model
 from ntm.training.streams import Stream, numpy_generator
@@ -34,6 +35,7 @@ def sample(
         raise UsageError(f"only a model of charlm writes text, and this one is of {task.kind}")
     if not (math.isfinite(temperature) and temperature >= 0):
         raise UsageError(f"the temperature should be a number from 0 up, not {temperature:g}")
+    length, seed = whole("length", length, 1), whole("seed", seed)
     rng = numpy_generator(seed, Stream.SAMPLING)
     raw = prompt.encode("utf-8", "replace")
     if (found := kept(raw)).share < 0.5:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from controllers.base import Core, State, linear, uniform
+from controllers.base import Core, State, linear, plain_numbers, uniform
 from ntm.memory import addressing
 from ntm.memory.access import INITIAL_MEMORY, read, write
 from ntm.memory.base import STRICT, MemoryConfig
@@ -37,6 +37,8 @@ class NTMConfig(MemoryConfig):
 
     name: ClassVar[str] = "NTM"
     has_weightings: ClassVar[bool] = True
+
+    _numpy = model_validator(mode="before")(plain_numbers)
 
     kind: Literal["ntm"] = "ntm"
     slots: int = Field(default=128, ge=1)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ntm.arguments import whole
 from ntm.errors import NTMError, UsageError
 from ntm.kernels.dispatch import Choice, EngineError, has_torch_kernels, select
 from ntm.model import Model, build_model
@@ -46,6 +47,7 @@ def load_model(
     """
     config = run.config()
     if slots is not None:
+        slots = whole("slots", slots, 1)
         if config.model.memory is None:
             raise UsageError(
                 f"{run.path}: a baseline has no memory, so --slots means nothing to it"

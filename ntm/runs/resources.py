@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from ntm.arguments import whole
 from ntm.errors import out_of_memory
 from ntm.kernels.threads import use_threads
 from ntm.training import limits
@@ -16,7 +17,7 @@ from ntm.training import limits
 def fused_threads(count: int | None) -> Iterator[None]:
     """Gives the fused engine its threads; within it, torch's own operations have one."""
     before = torch.get_num_threads()
-    use_threads(count)
+    use_threads(None if count is None else whole("threads", count, 1))
     try:
         yield
     finally:

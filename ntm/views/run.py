@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ntm.analysis.trace import Trace, record
+from ntm.arguments import whole
 from ntm.errors import NTMError
 from ntm.files import legible
 from ntm.runs.folder import RunDir
@@ -142,6 +143,7 @@ def held_out_episode(
     config: Config, settings: Mapping[str, Any], seed: int
 ) -> tuple[Task, Episode]:
     """A held-out task, by default of the size in validation, and one episode of it."""
+    seed = whole("seed", seed)
     task = as_tested(config.task, dict(settings) or config.validation.task).held_out("test")
     limits.check(task, config.model, batch=1, history=False)
     return task, draw(task, numpy_generator(seed, Stream.EVALUATION), 1)
