@@ -313,7 +313,7 @@ def bench(
     if as_json:
         typer.echo(json.dumps({**found.about, "rows": [row.as_dict() for row in found.rows]}))
         return
-    tables.show(tables.bench(found.about, found.rows), width=110)
+    tables.show(tables.bench(found.about, found.rows))
 
 
 def _describe(heading: str, names: Mapping[str, str]) -> None:
