@@ -1,4 +1,4 @@
-"""What people see: pictures, pages and tables.
+"""What people see: pictures, pages and tables, built from runs and traces alone.
 
 Matplotlib reads MPLBACKEND when it is imported, and refuses a name that it does not know, such as
 that of a notebook's kernel which a command started there has inherited. Our pictures need no
@@ -12,11 +12,25 @@ import contextlib
 import os
 import sys
 
-if "matplotlib" not in sys.modules and (_backend := os.environ.pop("MPLBACKEND", None)) is not None:
+from ntm.errors import UsageError
+
+
+def _import_matplotlib() -> None:
+    backend = os.environ.pop("MPLBACKEND", None)
     try:
         import matplotlib
 
-        with contextlib.suppress(ValueError):
-            matplotlib.rcParams["backend"] = _backend
+        if backend:
+            with contextlib.suppress(ValueError):
+                matplotlib.rcParams["backend"] = backend
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"matplotlib cannot read its settings, in a matplotlibrc or MATPLOTLIBRC: {error}"
+        ) from None
     finally:
-        os.environ["MPLBACKEND"] = _backend
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+
+
+if "matplotlib" not in sys.modules:
+    _import_matplotlib()
