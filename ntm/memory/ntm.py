@@ -174,8 +174,7 @@ class NTMCell(Core):
         #: The learned first memory [N, W], or None.
         self.M0: nn.Parameter | None = None
         if memory.initial == "learned":
-            first = uniform(-0.5, 0.5, (self.slots, W), generator)
-            self.M0 = nn.Parameter(first.to(torch.get_default_device()))
+            self.M0 = nn.Parameter(uniform(-0.5, 0.5, (self.slots, W), generator))
 
     def initial_state(self, batch: int, slots: int | None = None) -> NTMState:
         """M_0, w_0, r_0 and the controller's; for once with another number of ``slots`` N."""
