@@ -108,7 +108,8 @@ def train(
     """
     given = as_settings(settings, seed=seed, engine=engine)
     resolved = load_config(os.fspath(config), given)
-    folder = Path(run) if run is not None else _usual_run(os.fspath(config), resolved)
+    usual = Path("runs") / usual_folder(os.fspath(config), resolved.task) / f"seed-{resolved.seed}"
+    folder = usual if run is None else Path(run)
     if tensorboard:
         board.require(folder)  # before anything is created
     command = train_command(os.fspath(config), given, run, device, threads, resume)
@@ -133,10 +134,6 @@ def train(
     return Run.open(folder)
 
 
-def _usual_run(config: str, resolved: Config) -> Path:
-    return Path("runs") / usual_folder(config, resolved.task) / f"seed-{resolved.seed}"
-
-
 def evaluate(
     run: Folder,
     *,
@@ -155,8 +152,8 @@ def evaluate(
 
     slots: of the memory, other than in training. seed: of the episodes.
     settings: of the task, other than in training; ``task`` takes them as a mapping.
-    out: a folder that keeps the result instead of the run, in ``evaluations.json``. Without it, a
-        reference run and one that cannot be written stay as they are, and nothing is kept.
+    out: a folder that keeps the result, in ``evaluations.json``, instead of the run. Without it, of
+        a reference run and of one that cannot be written nothing is kept.
 
     Returns the means over all episodes, and for each combination of conditions.
     """
@@ -176,10 +173,8 @@ def evaluate(
         sequences=weights.get("sequences", weights.get("progress", {}).get("sequences")),
         **summary,
     )
-    if found.is_finite:  # weights that have diverged are not worth a line in a report
-        folder = None if out is None else Path(out)
-        if (problem := directory.keep_or_say_why(found, folder)) is not None:
-            log.warning("not kept: %s", problem)
+    if found.is_finite and (problem := directory.keep_or_say_why(found, out)) is not None:
+        log.warning("not kept: %s", problem)  # what has diverged is not worth a line in a report
     return found
 
 
@@ -248,13 +243,12 @@ def plot(
     settings: of the task, other than in training; ``task`` takes them as a mapping.
     explore: also a page to step through the episode. animate: also the episode as a GIF.
     learning: also the episode over training as a GIF, for a run with ``train.snapshots``.
-    out: the folder of the pictures; by default the run's ``plots``, or, for a reference run and
-        one that cannot be written, ``plots`` in the current folder.
+    out: a folder; by default RUN/plots, or, of a run that should not change, ``plots`` here.
 
     Returns the files that were written.
     """
-    given, folder = {**(task or {}), **settings}, None if out is None else Path(out)
-    return draw_run(RunDir.open(run), given, slots, seed, explore, animate, learning, folder)
+    given = {**(task or {}), **settings}
+    return draw_run(RunDir.open(run), given, slots, seed, explore, animate, learning, out)
 
 
 def sample(

@@ -210,13 +210,13 @@ class RunDir:
         """Adds an evaluation, in place of one of the same question."""
         evaluations.keep(found, self.evaluations_file)
 
-    def keep_or_say_why(self, found: Evaluation, out: Path | None) -> str | None:
+    def keep_or_say_why(self, found: Evaluation, out: str | os.PathLike[str] | None) -> str | None:
         """Keeps an evaluation in ``out``, or here; returns why it has not been kept.
 
         Raises NTMError where ``out`` cannot be written.
         """
         if out is not None:
-            evaluations.keep(found, out / self.evaluations_file.name)
+            evaluations.keep(found, Path(out) / self.evaluations_file.name)
             return None
         if (obstacle := self.obstacle()) is not None:
             return f"{obstacle}; --out FOLDER keeps the result elsewhere"

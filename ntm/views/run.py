@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def draw_run(
     explore: bool,
     animate: bool,
     learning: bool,
-    out: Path | None,
+    out: str | os.PathLike[str] | None,
 ) -> list[Path]:
     """Draws a run, as :func:`ntm.api.plot` describes it; returns the files written."""
     if out is None and (obstacle := run.obstacle()) is not None:
@@ -124,7 +125,7 @@ def draw_run(
     shown, episode = held_out_episode(config, settings, seed)
     moments = _snapshots(run) if learning else []
     options = {name: value for name, value in (("slots", slots), ("seed", seed)) if value}
-    pictures = Pictures(run, config, shown, episode, options, out)
+    pictures = Pictures(run, config, shown, episode, options, None if out is None else Path(out))
     found = record(model, episode, shown.loss)
     pictures.learning_curve()
     pictures.memory(found)
