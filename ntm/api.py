@@ -51,7 +51,6 @@ from ntm.runs.start import continue_run, settings_of_test, start_run
 from ntm.runs.status import Status
 from ntm.training.load import load_config, usual_folder
 from ntm.training.loop import Watcher
-from ntm.training.schema import Config
 from ntm.training.settings import Grid, Settings, as_axes, as_plain, as_settings
 from ntm.training.task_settings import as_tested, task_settings
 from ntm.views import plots
@@ -152,8 +151,7 @@ def evaluate(
 
     slots: of the memory, other than in training. seed: of the episodes.
     settings: of the task, other than in training; ``task`` takes them as a mapping.
-    out: a folder that keeps the result, in ``evaluations.json``, instead of the run. Without it, of
-        a reference run and of one that cannot be written nothing is kept.
+    out: a folder that keeps the result instead of the run; in one that should not change, none is.
 
     Returns the means over all episodes, and for each combination of conditions.
     """
