@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypeAlias
 
+import numpy as np
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 from torch import Tensor, nn
 
 #: A nested tuple of tensors, batch first; ``()`` for a core without memory of its own.
@@ -42,6 +45,17 @@ class Core(nn.Module, ABC):
         return torch.stack(outputs), state
 
 
+def plain_numbers(given: Any) -> Any:
+    """The arguments of settings, with NumPy's numbers as Python's: a validator."""
+    if not isinstance(given, ArgsKwargs):  # read from a file
+        return given
+    plain = {
+        key: value.item() if isinstance(value, np.generic) else value
+        for key, value in (given.kwargs or {}).items()
+    }
+    return ArgsKwargs(given.args, plain)
+
+
 #: For the settings of a controller: a frozen dataclass, whose fields are its block in a config.
 STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -61,6 +75,8 @@ class ControllerConfig(ABC):
     #: Its name in reports and figures.
     name: ClassVar[str]
 
+    _numpy = model_validator(mode="before")(plain_numbers)
+
     kind: str
     size: int = Field(default=100, ge=1)
     layers: int = Field(default=1, ge=1, le=100)
@@ -73,11 +89,19 @@ class ControllerConfig(ABC):
 
 def linear(inputs: int, outputs: int, generator: torch.Generator, bias: bool = True) -> nn.Linear:
     """A linear layer, its weights and biases drawn from U(-1/sqrt(inputs), 1/sqrt(inputs))."""
-    device = torch.get_default_device()  # meta, where parameters are only counted
     # Not skip_init, which imports sympy: 0.6 s of every start.
     layer = nn.Linear(inputs, outputs, bias=bias, device="meta")
     bound = 1 / math.sqrt(inputs)
     for name, parameter in list(layer.named_parameters()):
-        drawn = torch.empty(parameter.shape, device=device)
-        setattr(layer, name, nn.Parameter(drawn.uniform_(-bound, bound, generator=generator)))
+        drawn = uniform(-bound, bound, parameter.shape, generator)
+        setattr(layer, name, nn.Parameter(drawn))
     return layer
+
+
+def uniform(low: float, high: float, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Draws from U(low, high): the same numbers whatever torch's default device is."""
+    device = torch.get_default_device()
+    if device.type == "meta":  # where parameters are only counted
+        return torch.empty(*shape)
+    drawn = torch.empty(*shape, device=generator.device).uniform_(low, high, generator=generator)
+    return drawn.to(device)

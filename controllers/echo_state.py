@@ -42,14 +42,19 @@ class EchoState(Core):
     ) -> None:
         super().__init__()
         self.input_size, self.output_size, self.leak = input_size, size, leak
-        W_in = scaling * (2 * torch.rand(size, 1 + input_size, generator=generator) - 1)
-        U = 2 * torch.rand(size, size, generator=generator) - 1
-        U *= torch.rand(size, size, generator=generator) < density
+
+        def rand(*shape: int) -> Tensor:
+            return torch.rand(*shape, generator=generator, device=generator.device)
+
+        W_in = scaling * (2 * rand(size, 1 + input_size) - 1)
+        U = 2 * rand(size, size) - 1
+        U *= rand(size, size) < density
         largest = torch.linalg.eigvals(U.double()).abs().max().item()
         if largest > 0:
             U *= radius / largest
-        self.register_buffer("weight", torch.cat([W_in[:, 1:], U], dim=1))
-        self.register_buffer("bias", W_in[:, 0].clone())
+        device = torch.get_default_device()
+        self.register_buffer("weight", torch.cat([W_in[:, 1:], U], dim=1).to(device))
+        self.register_buffer("bias", W_in[:, 0].clone().to(device))
 
     def initial_state(self, batch: int) -> State:
         return self.bias.new_zeros(batch, self.output_size)

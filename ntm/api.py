@@ -22,15 +22,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from matplotlib.figure import Figure
 from rich.text import Text
 
-from ntm import reproduction
+from ntm import logs, reproduction
 from ntm.analysis import bench as benchmark
 from ntm.analysis import evaluate as scoring
 from ntm.analysis import results
 from ntm.analysis import sample as sampling
 from ntm.analysis.trace import Trace, record
+from ntm.arguments import whole
 from ntm.catalogue import Kinds, kinds
 from ntm.errors import NTMError, UsageError
 from ntm.model import Model
@@ -40,8 +40,9 @@ from ntm.registry import register
 from ntm.reproduction import Reproduction
 from ntm.runs import study as studies
 from ntm.runs import sweep as sweeping
+from ntm.runs.evaluations import Evaluation
 from ntm.runs.executor import Executor, LocalExecutor
-from ntm.runs.folder import Evaluation, RunDir
+from ntm.runs.folder import RunDir
 from ntm.runs.jobs import plan
 from ntm.runs.models import find_device, load_model
 from ntm.runs.resources import fused_threads, guarded_memory
@@ -50,13 +51,14 @@ from ntm.runs.start import settings_of_test
 from ntm.runs.status import Status
 from ntm.training.load import load_config, usual_folder
 from ntm.training.loop import Watcher
-from ntm.training.settings import Grid, Settings, as_axes, as_settings
+from ntm.training.settings import Grid, Settings, as_axes, as_plain, as_settings
 from ntm.training.task_settings import as_tested, task_settings
 from ntm.views import plots
 from ntm.views import report as page
 from ntm.views import study as study_page
 from ntm.views import tensorboard as board
 from ntm.views.console import Display, SweepConsole, TrainingConsole, standard_error
+from ntm.views.drawing import StyledFigure
 from ntm.views.run import draw_run, held_out_episode
 from tasks import Episode
 from tasks.losses import BITS
@@ -69,6 +71,7 @@ __all__ = [
 ]  # fmt: skip
 
 log = logging.getLogger("ntm")
+logs.show_unless_configured()
 
 Folder: TypeAlias = str | os.PathLike[str]
 
@@ -104,8 +107,6 @@ def train(
     KilledError. Raises RunExistsError where there is a run already, and NotFiniteError where
     training diverges.
     """
-    if tensorboard:
-        board.require()  # before anything is created
     given = as_settings(settings, seed=seed, engine=engine, **{"train.init": init})
     if config is None and not (resume and run is not None):
         raise UsageError("Missing argument CONFIG; without it, --resume --run DIR continues a run")
@@ -114,6 +115,8 @@ def train(
     resolved = load_config(source, given)
     usual = Path("runs") / usual_folder(str(source), resolved.task) / f"seed-{resolved.seed}"
     folder = usual if run is None else Path(run)
+    if tensorboard:
+        board.require(folder)  # before anything is created
     command = train_command(name, given, run, device, threads, resume)
     with ExitStack() as stack:
         stop = stack.enter_context(StopOnSignal())
@@ -140,6 +143,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     threads: int | None = None,
+    out: Folder | None = None,
     task: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Evaluation:
@@ -149,10 +153,12 @@ def evaluate(
 
     slots: of the memory, other than in training. seed: of the episodes.
     settings: of the task, other than in training; ``task`` takes them as a mapping.
+    out: a folder that keeps the result instead of the run; in one that should not change, none is.
 
     Returns the means over all episodes, and for each combination of conditions.
     """
-    directory, given = RunDir.open(run), {**(task or {}), **settings}
+    episodes, seed = whole("episodes", episodes, 1), whole("seed", seed)
+    directory, given = RunDir.open(run), as_plain({**(task or {}), **settings})
     where = find_device(device, directory.config())
     with fused_threads(threads), guarded_memory(where):
         model, config = load_model(directory, where, slots)
@@ -167,11 +173,8 @@ def evaluate(
         sequences=weights.get("sequences", weights.get("progress", {}).get("sequences")),
         **summary,
     )
-    if found.is_finite:  # weights that have diverged are not worth a line in a report
-        try:
-            directory.keep_evaluation(found)
-        except NTMError as error:  # such as a folder that is only readable
-            log.warning("not kept: %s", error)
+    if found.is_finite and (problem := directory.keep_or_say_why(found, out)) is not None:
+        log.warning("not kept: %s", problem)  # what has diverged is not worth a line in a report
     return found
 
 
@@ -214,7 +217,7 @@ def trace(
     return record(model, episode, loss, index, slots if isinstance(source, Model) else None)
 
 
-def plot_memory(found: Trace, title: str = "", symbols: str = "") -> Figure:
+def plot_memory(found: Trace, title: str = "", symbols: str = "") -> StyledFigure:
     """The figure of a trace: inputs and writes on the left, outputs and reads on the right.
 
     symbols: of a task on text, its ``symbols``.
@@ -230,20 +233,22 @@ def plot(
     explore: bool = False,
     animate: bool = False,
     learning: bool = False,
+    out: Folder | None = None,
     task: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> list[Path]:
-    """Draws a run into its folder: its learning curve, and its memory on one episode.
+    """Draws a run: its learning curve, and its memory on one episode.
 
     slots: of the memory, other than in training. seed: of the episode.
     settings: of the task, other than in training; ``task`` takes them as a mapping.
     explore: also a page to step through the episode. animate: also the episode as a GIF.
     learning: also the episode over training as a GIF, for a run with ``train.snapshots``.
+    out: a folder; by default RUN/plots, or, of a run that should not change, ``plots`` here.
 
     Returns the files that were written.
     """
     given = {**(task or {}), **settings}
-    return draw_run(RunDir.open(run), given, slots, seed, explore, animate, learning)
+    return draw_run(RunDir.open(run), given, slots, seed, explore, animate, learning, out)
 
 
 def sample(

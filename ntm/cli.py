@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import io
 import json
 import logging
 import sys
@@ -22,6 +25,7 @@ from ntm.options import (
     SlotsOption,
     ThreadsOption,
 )
+from ntm.logs import ToStandardError
 from ntm.shadowing import check_packages
 
 # A command imports what it needs when it runs: torch takes seconds, and --help needs nothing.
@@ -163,19 +167,23 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="The seed of the episodes.")] = 0,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder that keeps the result instead of the run.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score a trained run on held-out episodes; --set task.length=120 takes longer ones.
 
-    The result is kept in the run, for reports.
+    The result is kept in the run, for reports; a reference run stays as it is.
     """
     from ntm import api
     from ntm.views import tables
 
     task = api.task_settings(settings or [])
     found = api.evaluate(
-        run, slots=slots, episodes=episodes, seed=seed, device=device, threads=threads, task=task
-    )
+        run, slots=slots, episodes=episodes, seed=seed, device=device, threads=threads, out=out,
+        task=task,
+    )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(found.scores(), allow_nan=False))
         return
@@ -224,14 +232,22 @@ def plot(
             "--learning", help="Also write a GIF of learning, for a run with train.snapshots."
         ),
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of the pictures.",
+            show_default="RUN/plots; of a run that should not change, plots",
+        ),
+    ] = None,
 ) -> None:
     """Draw a run: its learning curve, and its memory on one episode."""
     from ntm import api
 
     task = api.task_settings(settings or [])
     for path in api.plot(
-        run, slots=slots, seed=seed, explore=explore, animate=animate, learning=learning, task=task
-    ):
+        run, slots=slots, seed=seed, explore=explore, animate=animate, learning=learning, out=out,
+        task=task,
+    ):  # fmt: skip
         typer.echo(path)
 
 
@@ -293,7 +309,7 @@ def bench(
     if as_json:
         typer.echo(json.dumps({**found.about, "rows": [row.as_dict() for row in found.rows]}))
         return
-    tables.show(tables.bench(found.about, found.rows), width=110)
+    tables.show(tables.bench(found.about, found.rows))
 
 
 def _describe(heading: str, names: Mapping[str, str]) -> None:
@@ -313,19 +329,28 @@ def _print_problems(left_out: Iterable[tuple[Path, str]]) -> None:
         typer.echo(f"left out: {path}: {problem}", err=True)
 
 
-class _ToStandardError(logging.Handler):
-    """Prints what is logged, such as that a kernel is being compiled."""
+def _encoded(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A path's bytes as they were; any other character that an encoding lacks as an escape."""
+    with contextlib.suppress(UnicodeError):
+        return codecs.lookup_error("surrogateescape")(error)
+    return codecs.lookup_error("backslashreplace")(error)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(record.getMessage(), err=True)
+
+def _write_anything() -> None:
+    """Lets no name stop a command: the terminal's encoding may lack its characters."""
+    codecs.register_error("ntm", _encoded)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="ntm")
 
 
 @ends_process
 def main() -> None:
     """Runs the command line; a mistake that the user can mend is one message, no traceback."""
+    _write_anything()
     log = logging.getLogger("ntm")
     log.setLevel(logging.INFO)
-    log.handlers = [_ToStandardError()]
+    log.handlers = [ToStandardError()]
     try:
         check_packages()
         app()

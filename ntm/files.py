@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whenever a process is killed."""
+"""Files that are whole or not there, whenever a process is killed; text in them is UTF-8."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEMPORARY = ".part"
 
 def write_file(file: Path, content: str | bytes) -> None:
     """Whole or not at all: written beside the file, synced, then renamed over it."""
-    data = content.encode() if isinstance(content, str) else content
+    data = legible(content).encode() if isinstance(content, str) else content
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(TEMPORARY, f".{file.name}.", file.parent)
@@ -31,6 +31,11 @@ def write_file(file: Path, content: str | bytes) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
+
+
+def legible(text: str) -> str:
+    """The text as UTF-8 can hold it: bytes of a path that are none are written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from controllers import ControllerConfig, build_controller, configure
+from ntm.arguments import one_line
 from ntm.memory.ntm import NTMCell, NTMConfig
 from ntm.model import Model
 
@@ -51,14 +52,15 @@ class NTM(Model):
         erase_bias: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        memory = NTMConfig(
-            slots=slots, width=width, read_heads=read_heads, write_heads=write_heads,
-            shift_range=shift_range, initial=initial, read=read, shared=shared,
-            shift_bias=shift_bias, erase_bias=erase_bias,
-        )  # fmt: skip
-        if isinstance(controller, str):
-            controller = configure(controller, size=hidden_size, layers=layers)
+        with one_line():
+            memory = NTMConfig(
+                slots=slots, width=width, read_heads=read_heads, write_heads=write_heads,
+                shift_range=shift_range, initial=initial, read=read, shared=shared,
+                shift_bias=shift_bias, erase_bias=erase_bias,
+            )  # fmt: skip
+            if isinstance(controller, str):
+                controller = configure(controller, size=hidden_size, layers=layers)
         if generator is None:
-            generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+            generator = torch.Generator().manual_seed(int(torch.randint(2**62, (), device="cpu")))
         inner = build_controller(controller, input_size + memory.reads_size, generator)
         super().__init__(NTMCell(inner, memory, generator), output_size, generator)

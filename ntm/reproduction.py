@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
-
 from ntm.analysis.results import TWICE, Group, Result, Trouble, find_runs, group, read_results
 from ntm.errors import NTMError, UsageError
 from ntm.files import write_file
@@ -23,6 +21,7 @@ from ntm.runs.sweep import Attempts, SweepWatcher, lock, sweep
 from ntm.training.load import load_config
 from ntm.training.schema import Config
 from ntm.views import paper
+from ntm.views.drawing import StyledFigure
 from ntm.views.paper_figures import FIGURES, NTM, Context, label
 from ntm.views.plots import save
 from ntm.views.report import markdown
@@ -157,7 +156,7 @@ def needs(asked: Iterable[str]) -> list[Wanted]:
 class Drawing(NamedTuple):
     """A figure with what it was drawn from, and what is missing."""
 
-    figure: Figure | None
+    figure: StyledFigure | None
     sources: list[str]
     missing: list[Wanted]
 

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
-import torch
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from torch import Tensor
 
@@ -93,7 +92,7 @@ class Task(ABC):
 
     def floor(self, episode: Episode) -> Tensor:
         """[B] bits: the cost of the best possible predictor, 0 where targets are determined."""
-        return torch.zeros(episode.mask.shape[1])
+        return episode.mask.new_zeros(episode.mask.shape[1])
 
 
 #: The upper limit of ranges: beyond any computer, and far from overflow.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
+import math
 import re
+import shlex
 import stat
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -27,10 +30,25 @@ PARTS: tuple[Part, ...] = ("train", "validation", "test")
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 #: Byte -> symbol of any ASCII, and byte -> symbol of the alphabet alone.
 _FOLDED = bytes(max(0, SYMBOLS.find(chr(byte).lower())) for byte in range(128)) + bytes(128)
-_PLAIN = bytes(SYMBOLS.find(chr(byte)) % 256 for byte in range(256))
+_KNOWN = bytes(SYMBOLS.find(chr(byte)) % 256 for byte in range(256))
+_NO_LETTER = bytes(byte for byte in range(256) if not (byte < 128 and chr(byte).isalnum()))
 _LETTERS = SYMBOLS.encode() + bytes(256 - len(SYMBOLS))  # symbol -> byte
+#: Latin letters that Unicode does not take apart.
+SPELLED = {
+    "\u00df": "ss", "\u1e9e": "SS", "\u00e6": "ae", "\u00c6": "AE", "\u0153": "oe", "\u0152": "OE",
+    "\u00f8": "o", "\u00d8": "O", "\u0111": "d", "\u0110": "D", "\u00f0": "d", "\u00d0": "D",
+    "\u0142": "l", "\u0141": "L", "\u00fe": "th", "\u00de": "TH", "\u0127": "h", "\u0126": "H",
+    "\u0167": "t", "\u0166": "T", "\u014b": "ng", "\u014a": "NG", "\u0131": "i",
+}  # fmt: skip
+#: The first bytes of encodings that are not UTF-8; the longer ones first.
+_MARKS = {
+    b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}  # fmt: skip
 #: Words that are counted at a time.
 _CHUNK = 2**16
+
+log = logging.getLogger("ntm")
 
 HOW = (
     "any plain text will do; text8 is at http://mattmahoney.net/dc/text8.zip, to be unpacked: "
@@ -42,14 +60,32 @@ def fold(raw: bytes) -> np.ndarray:
     """Symbols [n] of a text, as uint8.
 
     A text of the 27 symbols alone stays as it is. Any other is processed as text8 was: lower-cased,
-    with accents removed, digits spelled out, and everything else replaced by single spaces.
+    with accents removed, digits spelled out, and everything else replaced by single spaces. Latin
+    letters that are no others with an accent become those of ``SPELLED``.
     """
-    known = np.frombuffer(raw.translate(_PLAIN), np.uint8)
-    if not len(raw) or known.max() < len(SYMBOLS):
-        return known
-    if not raw.isascii():
-        text = unicodedata.normalize("NFKD", raw.decode("utf-8", "replace"))
-        raw = re.sub("[\u0300-\u036f]+", "", text).encode("ascii", "replace")
+    known = _plain(raw)
+    return _fold(_latin(raw)) if known is None else known
+
+
+def _plain(raw: bytes) -> np.ndarray | None:
+    """Symbols [n] of a text of the 27 symbols alone; None of any other."""
+    known = np.frombuffer(raw.translate(_KNOWN), np.uint8)
+    return known if not len(raw) or known.max() < len(SYMBOLS) else None
+
+
+def _latin(raw: bytes) -> str:
+    """The text without accents, and with the letters of ``SPELLED`` in others."""
+    if raw.isascii():
+        return raw.decode("ascii")
+    text = unicodedata.normalize("NFKD", raw.decode("utf-8", "replace"))
+    text = re.sub("[\u0300-\u036f]+", "", text)
+    for letter, spelling in SPELLED.items():
+        text = text.replace(letter, spelling)
+    return text
+
+
+def _fold(text: str) -> np.ndarray:
+    raw = text.encode("ascii", "replace")
     for digit, name in enumerate(DIGITS):
         raw = raw.replace(b"%d" % digit, f" {name} ".encode())
     symbols = np.frombuffer(raw.translate(_FOLDED), np.uint8)
@@ -57,6 +93,40 @@ def fold(raw: bytes) -> np.ndarray:
     kept[1:] |= symbols[:-1] > 0
     kept[:1] = True
     return symbols[kept]
+
+
+class Kept(NamedTuple):
+    """How much of a text is left when it is folded."""
+
+    share: float  # of its letters and digits; 1 where there are none
+    others: str  # what most of the others are, such as Cyrillic; "" where there are none
+
+
+def kept(raw: bytes) -> Kept:
+    """How much of a text is left when it is folded: its encoding or its alphabet may be another."""
+    return _kept(_latin(raw))
+
+
+def _kept(text: str) -> Kept:
+    letters = len(text.encode("ascii", "replace").translate(None, _NO_LETTER))
+    lost: Counter[str] = Counter()
+    for character, count in Counter(re.sub("[\t-\r -~]+", "", text)).items():
+        lost[_kind(character)] += count
+    del lost[""]
+    if not lost:
+        return Kept(1.0, "")
+    return Kept(letters / (letters + lost.total()), lost.most_common(1)[0][0])
+
+
+def _kind(character: str) -> str:
+    """What a character is that has no symbol: its script; "" for signs, which none should have."""
+    if character == "\N{REPLACEMENT CHARACTER}":
+        return "bytes that are not UTF-8"
+    category = unicodedata.category(character)
+    if category == "Cc":
+        return "control characters"
+    script = unicodedata.name(character, "unknown").split()[0]
+    return (script if script == "CJK" else script.title()) if category[0] in "LMN" else ""
 
 
 def unfold(symbols: np.ndarray) -> str:
@@ -111,11 +181,37 @@ def _identity(path: str) -> tuple[str, int, int]:
 @lru_cache(maxsize=4)
 def _load(path: str, size: int, changed: int) -> np.ndarray:
     try:
-        symbols = fold(Path(path).read_bytes())
+        raw = Path(path).read_bytes()
     except OSError as error:
         raise TaskError(f"task.path: {path!r}: {error.strerror}; {HOW}") from None
+    symbols = _plain(raw)
+    if symbols is None:
+        text = _latin(raw)
+        _say_what_is_lost(path, raw, _kept(text))
+        symbols = _fold(text)
     symbols.setflags(write=False)
     return symbols
+
+
+def _say_what_is_lost(path: str, raw: bytes, found: Kept) -> None:
+    """Logs a line where letters are lost. Raises TaskError where most of them are."""
+    wide = next((name for mark, name in _MARKS.items() if raw.startswith(mark)), None)
+    if wide is None and raw.count(0) > len(raw) // 4:
+        wide = "UTF-16"
+    if wide is not None:
+        command = f"iconv -f {wide} -t UTF-8 {shlex.quote(path)} > NEW"
+        raise TaskError(f"task.path: {path!r}: is {wide}, and should be UTF-8: {command}")
+    share = f"{math.floor(1e4 * found.share) / 100:g}%"
+    if found.share < 0.5:
+        raise TaskError(
+            f"task.path: {path!r}: only {share} of its letters and digits are in the alphabet, "
+            f"a to z; most of the others are {found.others}"
+        )
+    if found.share < 1:
+        log.warning(
+            "%s: %s of its letters and digits are kept; the others, mostly %s, become spaces",
+            path, share, found.others,
+        )  # fmt: skip
 
 
 @lru_cache(maxsize=2)

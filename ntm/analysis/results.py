@@ -14,7 +14,8 @@ import numpy as np
 
 from ntm.analysis.trace import Trace, record
 from ntm.errors import NTMError, UsageError
-from ntm.runs.folder import Evaluation, RunDir
+from ntm.runs.evaluations import Evaluation
+from ntm.runs.folder import RunDir
 from ntm.runs.models import load_model
 from ntm.runs.start import flat
 from ntm.training.episodes import draw

@@ -7,12 +7,13 @@ import math
 import numpy as np
 import torch
 
+from ntm.arguments import whole
 from ntm.errors import NTMError, UsageError
 from ntm.model import Model
 from ntm.training.streams import Stream, numpy_generator
 from tasks import Task
 from tasks.charlm import CharLM
-from tasks.text import SYMBOLS, fold, unfold
+from tasks.text import SYMBOLS, fold, kept, unfold
 
 
 @torch.no_grad()
@@ -34,10 +35,15 @@ def sample(
         raise UsageError(f"only a model of charlm writes text, and this one is of {task.kind}")
     if not (math.isfinite(temperature) and temperature >= 0):
         raise UsageError(f"the temperature should be a number from 0 up, not {temperature:g}")
+    length, seed = whole("length", length, 1), whole("seed", seed)
     rng = numpy_generator(seed, Stream.SAMPLING)
-    given = fold(prompt.encode("utf-8", "replace"))
-    device = next(model.parameters()).device
-    one_hot = torch.eye(len(SYMBOLS), device=device)
+    raw = prompt.encode("utf-8", "replace")
+    if (found := kept(raw)).share < 0.5:
+        raise UsageError(f"the prompt should be in the alphabet, a to z, and not {found.others}")
+    given = fold(raw)
+    weight = model.readout.weight
+    device = weight.device
+    one_hot = torch.eye(len(SYMBOLS), dtype=weight.dtype, device=device)
     read = torch.tensor(given.tolist() or [SYMBOLS.index(" ")], device=device)
     logits, state = model(one_hot[read][:, None])
     written: list[int] = []

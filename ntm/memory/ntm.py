@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from controllers.base import Core, State, linear
+from controllers.base import Core, State, linear, plain_numbers, uniform
 from ntm.memory import addressing
 from ntm.memory.access import INITIAL_MEMORY, read, write
 from ntm.memory.base import STRICT, MemoryConfig
@@ -37,6 +37,8 @@ class NTMConfig(MemoryConfig):
 
     name: ClassVar[str] = "NTM"
     has_weightings: ClassVar[bool] = True
+
+    _numpy = model_validator(mode="before")(plain_numbers)
 
     kind: Literal["ntm"] = "ntm"
     slots: int = Field(default=128, ge=1)
@@ -172,8 +174,7 @@ class NTMCell(Core):
         #: The learned first memory [N, W], or None.
         self.M0: nn.Parameter | None = None
         if memory.initial == "learned":
-            first = torch.empty(self.slots, W).uniform_(-0.5, 0.5, generator=generator)
-            self.M0 = nn.Parameter(first)
+            self.M0 = nn.Parameter(uniform(-0.5, 0.5, (self.slots, W), generator))
 
     def initial_state(self, batch: int, slots: int | None = None) -> NTMState:
         """M_0, w_0, r_0 and the controller's; for once with another number of ``slots`` N."""

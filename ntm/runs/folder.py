@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import dataclasses
 import hashlib
 import json
-import math
 import os
 import shlex
 import shutil
 from collections.abc import Iterator
-from dataclasses import field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.torch
-from pydantic import TypeAdapter
-from pydantic.dataclasses import dataclass
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ntm.errors import NTMError, RunExistsError, RunNotFoundError, UsageError
 from ntm.files import TEMPORARY, write_file, writing
+from ntm.runs import evaluations
+from ntm.runs.evaluations import Evaluation
 from ntm.runs.locking import locked
 from ntm.runs.manifest import Manifest
 from ntm.training.load import dump_config, load_config
@@ -39,68 +36,6 @@ class Checkpoint(NamedTuple):
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     state: dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Scores of a run on fixed episodes: means over all of them, and for each condition."""
-
-    task: dict[str, Any]  # the settings of the task that were given; {}: those of training
-    slots: int | None  # of the memory; None: the model has none
-    episodes: int
-    seed: int  # of the episodes
-    sequences: int  # that the weights were trained on
-    bits: float  # cost of a sequence
-    floor: float  # the cost that the best predictor would still have
-    bit_errors: float  # per sequence; of classes, wrong answers
-    sequence_accuracy: float  # fraction of sequences without an error
-    conditions: list[dict[str, float]]  # a row for each combination of conditions, such as length
-    accuracy: float | None = None  # fraction of correct answers, where they are asked one by one
-    steps: list[dict[str, float]] = field(default_factory=list)  # by the task's label of steps
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether it scored a model whose outputs are numbers."""
-        return math.isfinite(self.bits)
-
-    @property
-    def excess_bits(self) -> float:
-        """Cost above the floor."""
-        return self.bits - self.floor
-
-    def by_condition(self, name: str) -> list[dict[str, float]]:
-        """The rows of ``conditions`` averaged over all conditions but this one."""
-        rows: dict[float, list[dict[str, float]]] = {}
-        for row in self.conditions:
-            rows.setdefault(row[name], []).append(row)
-        return [{name: value, **_mean(rows[value])} for value in sorted(rows)]
-
-    def condition_names(self) -> list[str]:
-        """The names of the conditions, such as length."""
-        return [name for name in (self.conditions or [{}])[0] if name not in (*_MEANS, "episodes")]
-
-    def scores(self) -> dict[str, Any]:
-        """The scores, with the slots of the memory, as plain data."""
-        unless_empty = ("accuracy", "steps")
-        names = ("episodes", *_MEANS, "slots", "conditions", *unless_empty)
-        data = {name: getattr(self, name) for name in names}
-        return {k: v for k, v in data.items() if k not in unless_empty or v not in (None, [])}
-
-    def question(self) -> str:
-        """What was asked: two with the same question replace one another."""
-        return json.dumps([self.task, self.slots, self.episodes, self.seed], sort_keys=True)
-
-
-_EVALUATION: TypeAdapter[Evaluation] = TypeAdapter(Evaluation)
-
-_MEANS = ("bits", "floor", "bit_errors", "sequence_accuracy")
-
-
-def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of rows of means, each of ``episodes`` episodes."""
-    episodes = sum(row["episodes"] for row in rows)
-    sums = {name: sum(row["episodes"] * row[name] for row in rows) for name in _MEANS}
-    return {"episodes": episodes, **{name: sums[name] / max(1, episodes) for name in _MEANS}}
 
 
 class RunDir:
@@ -182,6 +117,18 @@ class RunDir:
         """What made the run, and how it ended; empty where there is none yet."""
         return Manifest(self.manifest_file)
 
+    def obstacle(self) -> str | None:
+        """Why what is found in the run should not be kept in it; None where nothing is in the way.
+
+        A reference run is one that others compare with, such as those that are shipped.
+        """
+        if self.manifest().get("reference"):
+            return f"{self.path}: is a reference run, which stays as it is"
+        for folder in (self.path, self.path / "plots"):
+            if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+                return f"{folder}: cannot be written"
+        return None
+
     def picture(self, name: str, options: dict[str, int] | None = None) -> Path:
         """The file of a picture, a different one for different options."""
         suffix = "".join(f"-{key}-{value}" for key, value in (options or {}).items())
@@ -255,21 +202,27 @@ class RunDir:
 
     def evaluations(self) -> list[Evaluation]:
         """The results of ``ntm evaluate``, in the order in which they were first asked for."""
-        try:
-            data = json.loads(self.evaluations_file.read_text(encoding="utf-8"))
-            return [_EVALUATION.validate_python(entry) for entry in data]
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            problem = str(error).splitlines()[0]
-            raise NTMError(f"{self.evaluations_file}: cannot be read: {problem}") from None
+        return evaluations.read(self.evaluations_file)
 
     def keep_evaluation(self, found: Evaluation) -> None:
         """Adds an evaluation, in place of one of the same question."""
-        entries = {entry.question(): entry for entry in [*self.evaluations(), found]}
-        data = [dataclasses.asdict(entry) for entry in entries.values()]
-        lines = ",\n".join(json.dumps(entry, allow_nan=False) for entry in data)
-        write_file(self.evaluations_file, f"[\n{lines}\n]\n")
+        evaluations.keep(found, self.evaluations_file)
+
+    def keep_or_say_why(self, found: Evaluation, out: str | os.PathLike[str] | None) -> str | None:
+        """Keeps an evaluation in ``out``, or here; returns why it has not been kept.
+
+        Raises NTMError where ``out`` cannot be written.
+        """
+        if out is not None:
+            evaluations.keep(found, Path(out) / self.evaluations_file.name)
+            return None
+        if (obstacle := self.obstacle()) is not None:
+            return f"{obstacle}; --out FOLDER keeps the result elsewhere"
+        try:
+            self.keep_evaluation(found)
+        except NTMError as error:
+            return str(error)
+        return None
 
     # Checkpoints
 
@@ -344,21 +297,21 @@ class RunDir:
 
 def _load(file: Path) -> Checkpoint:
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
-    tensors: dict[str, Tensor] = {}
     try:
-        with safe_open(file, framework="pt") as stream:
-            metadata = stream.metadata() or {}
-            if metadata.get("format") != CHECKPOINT:
-                found = metadata.get("format", "none")
-                raise NTMError(
-                    f"{file}: not a checkpoint of this program (its format is {found}, "
-                    f"but should be {CHECKPOINT})"
-                )
-            text = metadata["state"]
-            state = json.loads(text)
-            for key in stream.keys():  # noqa: SIM118 - not a dictionary
-                group, _, name = key.partition("/")
-                tensors[key] = groups[group][name] = stream.get_tensor(key)
+        data = file.read_bytes()  # safetensors itself opens no path that is not UTF-8
+        tensors = safetensors.torch.load(data)
+        metadata = _metadata(data)
+        if metadata.get("format") != CHECKPOINT:
+            found = metadata.get("format", "none")
+            raise NTMError(
+                f"{file}: not a checkpoint of this program (its format is {found}, "
+                f"but should be {CHECKPOINT})"
+            )
+        text = metadata["state"]
+        state = json.loads(text)
+        for key, tensor in tensors.items():
+            group, _, name = key.partition("/")
+            groups[group][name] = tensor
         if metadata["checksum"] != _checksum(tensors, text):
             raise ValueError("its checksum does not match its content")
     except FileNotFoundError:
@@ -366,6 +319,13 @@ def _load(file: Path) -> Checkpoint:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise NTMError(f"{file}: not a readable checkpoint, damaged or foreign: {error}") from None
     return Checkpoint(groups["model"], groups["optimizer"], state)
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The texts in the header of a safetensors file that has been found to be whole."""
+    size = int.from_bytes(data[:8], "little")
+    found: dict[str, str] = json.loads(data[8 : 8 + size]).get("__metadata__") or {}
+    return found
 
 
 def _checksum(tensors: dict[str, Tensor], state: str) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 
 from ntm.errors import NTMError, UsageError
 from ntm.registry import require_importable
-from ntm.runs.folder import Evaluation, RunDir
+from ntm.runs.evaluations import Evaluation
+from ntm.runs.folder import RunDir
 from ntm.runs.start import EXTENDABLE, flat
 from ntm.training.load import expand, load_config, short_name, to_dict
 from ntm.training.schema import Config

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import torch
 
+from ntm.arguments import whole
 from ntm.errors import NTMError, UsageError
 from ntm.kernels.dispatch import Choice, EngineError, has_torch_kernels, select
 from ntm.model import Model, build_model
 from ntm.runs.folder import Checkpoint, RunDir
+from ntm.runs.resources import plain_defaults
 from ntm.training import limits
 from ntm.training.schema import Config
 from ntm.training.streams import Stream, torch_generator
@@ -20,7 +22,9 @@ def new_model(config: Config, device: torch.device | str = "cpu") -> Model:
     """The model of a config before training: the same numbers on every device."""
     generator = torch_generator(config.seed, Stream.INITIALISATION)
     task = config.task
-    return build_model(config.model, task.input_size, task.output_size, generator).to(device)
+    with plain_defaults():
+        model = build_model(config.model, task.input_size, task.output_size, generator)
+    return model.to(device)
 
 
 def choose_engine(config: Config, model: Model) -> Choice:
@@ -43,6 +47,7 @@ def load_model(
     """
     config = run.config()
     if slots is not None:
+        slots = whole("slots", slots, 1)
         if config.model.memory is None:
             raise UsageError(
                 f"{run.path}: a baseline has no memory, so --slots means nothing to it"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import platform
 import subprocess
 from collections.abc import Iterable
@@ -234,17 +236,26 @@ def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _commit() -> str | None:
-    """The commit of the code that runs, where it runs from a git checkout."""
-    try:
-        result = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
+def _commit(package: Path = Path(__file__).parents[1]) -> str | None:
+    """The commit of the code that runs, where it runs from a checkout of the suite itself.
+
+    Another repository may hold the folder that the suite is installed in; its commit says nothing.
+    """
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        own = _git(package, "ls-files", "--full-name", "--error-unmatch", "__init__.py")
+        if own == "ntm/__init__.py" and (package.parent / "pyproject.toml").is_file():
+            return _git(package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    return None
+
+
+def _git(folder: Path, *words: str) -> str:
+    """What git prints, of the repository that this folder is in, whatever GIT_DIR says."""
+    others = {key: value for key, value in os.environ.items() if key not in _GIT}
+    command = ["git", *words]
+    result = subprocess.run(  # noqa: S603
+        command, cwd=folder, env=others, capture_output=True, text=True, timeout=10, check=True
+    )
     return result.stdout.strip()
+
+
+_GIT = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")

@@ -70,6 +70,8 @@ def _yaml_problem(error: Exception) -> str:
         return (
             f"is not valid YAML: {error.problem} (line {mark.line + 1}, column {mark.column + 1})"
         )
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"is not UTF-8 text: a config cannot hold the character {chr(error.character)!a}"
     return f"is not valid YAML: {error}"
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from ntm.errors import UsageError
 from ntm.model import ModelConfig
@@ -85,7 +86,7 @@ def _refuse(what: str, needed: int, batch: int) -> None:
     if needed > (limit := physical_memory()):
         raise UsageError(
             f"{what}: for a batch of {batch:,} would need at least {_gib(needed)} GiB of memory, "
-            f"and this computer has {_gib(limit)}"
+            f"and there are {_gib(limit)} here"
         )
 
 
@@ -114,11 +115,34 @@ def capped_memory() -> Iterator[None]:
 
 
 def physical_memory() -> int:
-    """Bytes of memory of this computer; a terabyte where the system does not tell."""
+    """Bytes of memory that this process may have: of this computer, or of its container.
+
+    A terabyte where the system does not tell.
+    """
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
-        return 2**40
+        installed = 2**40
+    return min([installed, *_group_limits()])
+
+
+def _group_limits(
+    groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+) -> Iterator[int]:
+    """The limits of this process's control groups and of those above them, versions 1 and 2."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for line in groups.read_text(encoding="utf-8").splitlines():
+            number, controllers, path = line.split(":", 2)
+            if number == "0":
+                folder, name = root, "memory.max"
+            elif "memory" in controllers.split(","):
+                folder, name = root / "memory", "memory.limit_in_bytes"
+            else:
+                continue
+            here = PurePosixPath(path.lstrip("/"))
+            for group in (here, *here.parents):  # a container sees its own group as the root
+                with contextlib.suppress(OSError, ValueError):  # "max": no limit
+                    yield int((folder / group / name).read_text(encoding="utf-8"))
 
 
 def _gib(size: int) -> str:

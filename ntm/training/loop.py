@@ -235,7 +235,7 @@ def _validate(
     if not math.isfinite(scores["bits"]):
         task = config.validation_task
         episode = task.sample(numpy_generator(0, Stream.VALIDATION), 1)
-        nats = torch.full((1,), math.nan)
+        nats = torch.full((1,), math.nan, device="cpu")
         device = model.readout.weight.device
         raise NotFiniteError(diagnosis(run, model, task, episode.to(device), nats))
     row = {"sequences": progress.sequences, "seconds": round(progress.seconds, 3)}

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ntm import registry
 from ntm.errors import UsageError
+from ntm.training.settings import plain
 
 #: Old key -> new key. Keys of a task may also stand in validation.task and train.curriculum.task.
 RENAMED = {
@@ -36,7 +37,12 @@ def validate(adapter: TypeAdapter[_T], raw: Any, source: str, prefix: str = "") 
     Raises UsageError with a line for each problem.
     """
     try:
-        text = json.dumps(raw, default=str)
+        text = json.dumps(raw, default=plain, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        found = ascii(error.object[error.start])
+        raise UsageError(
+            f"{source}: is not UTF-8 text: a config cannot hold the character {found}"
+        ) from None
     except (ValueError, RecursionError):
         raise UsageError(
             f"{source}: holds a number that is too long, or is nested too deeply"

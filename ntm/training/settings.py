@@ -32,13 +32,17 @@ def _text(value: Any) -> str:
     """A value in YAML, of which JSON is a part; a word stays as it is where YAML reads it so."""
     if isinstance(value, str) and value.isidentifier():
         return value
-    return json.dumps(value, default=_plain)
+    return json.dumps(value, default=plain)
 
 
-def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays as Python's, paths as text."""
+def as_plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a file holds them: NumPy's numbers and arrays as Python's, paths as text."""
+    data: dict[str, Any] = json.loads(json.dumps(dict(settings), default=plain))
+    return data
+
+
+def plain(value: Any) -> Any:
+    """What JSON does not know: a number or an array of NumPy's, a path; anything else as text."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{value!r}: is not a value that a config can hold")
+    return value.tolist() if hasattr(value, "tolist") else str(value)

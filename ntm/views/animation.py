@@ -19,13 +19,14 @@ from matplotlib.ticker import MaxNLocator
 from ntm.analysis.trace import Array, NTMTrace, Trace
 from ntm.files import write_file
 from ntm.views.comparison import LOWEST, Curve
-from ntm.views.plots import ACCENT, ERROR, MUTED, PALE, STYLE, slots_in_use
+from ntm.views.drawing import ACCENT, ERROR, MUTED, PALE, StyledFigure, log_scale, styled
+from ntm.views.plots import slots_in_use
 
 #: Repetitions of the last frame of learning.
 HELD = 6
 
 
-@matplotlib.rc_context(STYLE)
+@styled()
 def _animate(trace: Trace, title: str) -> FuncAnimation:
     """The figure, a frame for each step: input, target and output above, the memory below.
 
@@ -33,7 +34,7 @@ def _animate(trace: Trace, title: str) -> FuncAnimation:
     Of the memory only the slots that a head visits are drawn.
     """
     ntm = trace.ntm
-    figure = Figure(figsize=(8, 7.2 if ntm else 3.4), layout="constrained")
+    figure = StyledFigure(figsize=(8, 7.2 if ntm else 3.4), layout="constrained")
     upper: Figure | SubFigure = figure
     update: Callable[[int], None] | None = None
     if ntm:
@@ -101,7 +102,7 @@ def _memory(figure: SubFigure, ntm: NTMTrace) -> Callable[[int], None]:
     return update
 
 
-@matplotlib.rc_context(STYLE)
+@styled()
 def _learn(traces: Mapping[int, Trace], curve: Curve, title: str, label: str) -> FuncAnimation:
     """The same episode after more and more sequences of training, a frame for each.
 
@@ -110,7 +111,7 @@ def _learn(traces: Mapping[int, Trace], curve: Curve, title: str, label: str) ->
     """
     moments, last = list(traces), list(traces.values())[-1]
     ntm = last.ntm
-    figure = Figure(figsize=(9, 6.4 if ntm else 4.6), layout="constrained")
+    figure = StyledFigure(figsize=(9, 6.4 if ntm else 4.6), layout="constrained")
     upper, lower = cast(
         "list[SubFigure]", figure.subfigures(2, height_ratios=(2.1 if ntm else 1, 1))
     )
@@ -150,7 +151,7 @@ def _validation(figure: SubFigure, curve: Curve, label: str) -> Line2D:
     """Draws the run's validation; returns the line that marks a place on it."""
     axes = figure.subplots()
     axes.plot(curve.x, np.maximum(curve.bits, LOWEST), color=ACCENT)
-    axes.set_yscale("log")
+    log_scale(axes, "y")
     axes.set_ylim(bottom=LOWEST)
     axes.set_xlim(0, curve.x[-1])
     axes.set_xlabel("sequences seen")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from ntm.analysis.trace import Array
-from ntm.views.plots import INK, MUTED, PALE, STYLE, decade_below, far_from_zero
+from ntm.views.drawing import INK, MUTED, PALE, StyledFigure, log_scale, styled
+from ntm.views.plots import decade_below, far_from_zero
 
 #: Okabe and Ito's colours, which the colour-blind can tell apart; the yellow is too pale for lines.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
@@ -48,7 +47,7 @@ class Point(NamedTuple):
     bits: float
 
 
-@matplotlib.rc_context(STYLE)
+@styled()
 def learning_curves(
     groups: Mapping[str, Sequence[Curve]],
     title: str,
@@ -56,7 +55,7 @@ def learning_curves(
     solved_bits: float = 0.0,
     points: Sequence[Point] = (),
     ylabel: str = YLABEL,
-) -> Figure:
+) -> StyledFigure:
     """Excess bits during training: a median and a band for each group of seeds.
 
     The band holds the middle half of the seeds, and a thin line is one seed. A seed that has
@@ -64,7 +63,7 @@ def learning_curves(
     than ten times as long as another, the axis is logarithmic; that of bits is, unless all of them
     are far from 0. Of more groups than there are colours, the best are in colour, the others grey.
     """
-    figure = Figure(figsize=(7.5, 4.4), layout="constrained")
+    figure = StyledFigure(figsize=(7.5, 4.4), layout="constrained")
     axes = figure.add_subplot()
     best = {name: np.median([c.bits.min() for c in curves]) for name, curves in groups.items()}
     shown = sorted(groups, key=lambda name: float(best[name]))[:MANY]
@@ -81,12 +80,12 @@ def learning_curves(
     _mark(axes, points)
     every = [float(b) for curves in groups.values() for c in curves for b in c.bits]
     if not far_from_zero(every):
-        axes.set_yscale("log")
+        log_scale(axes, "y")
         axes.set_ylim(bottom=decade_below([*every, solved_bits or np.inf], LOWEST))
         axes.yaxis.set_major_formatter(FuncFormatter(_bits))
     ends = [max(curve.x[-1] for curve in curves) for curves in groups.values()]
     if max(ends) > 10 * min(ends):  # or what is quick would be a line at the edge
-        axes.set_xscale("log")
+        log_scale(axes, "x")
     else:
         axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
@@ -108,14 +107,16 @@ def _band(axes: Axes, name: str, curves: Sequence[Curve], colour: str) -> None:
     axes.plot(at, middle, color=colour, linewidth=2, label=f"{name} ({_seeds(len(curves))})")
 
 
-@matplotlib.rc_context(STYLE)
-def ranking(groups: Mapping[str, Sequence[float]], title: str, xlabel: str = YLABEL) -> Figure:
+@styled()
+def ranking(
+    groups: Mapping[str, Sequence[float]], title: str, xlabel: str = YLABEL
+) -> StyledFigure:
     """The bits of every seed, a row for each group, the best on top: for many groups.
 
     A dot is a seed, the bar the median.
     """
     order = sorted(groups, key=lambda name: -float(np.median(groups[name])))
-    figure = Figure(figsize=(7.5, 1.1 + 0.25 * len(order)), layout="constrained")
+    figure = StyledFigure(figsize=(7.5, 1.1 + 0.25 * len(order)), layout="constrained")
     axes = figure.add_subplot()
     values = {name: np.maximum(np.asarray(groups[name], float), LOWEST) for name in order}
     for row, name in enumerate(order):
@@ -126,7 +127,7 @@ def ranking(groups: Mapping[str, Sequence[float]], title: str, xlabel: str = YLA
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.7, len(order) - 0.3)
     if not far_from_zero([b for bits in values.values() for b in bits]):
-        axes.set_xscale("log")
+        log_scale(axes, "x")
         axes.xaxis.set_major_formatter(FuncFormatter(_bits))
     axes.set_xlabel(xlabel)
     axes.set_title(title, fontsize=12, fontweight="bold")
@@ -136,7 +137,7 @@ def ranking(groups: Mapping[str, Sequence[float]], title: str, xlabel: str = YLA
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+@styled()
 def generalisation(
     groups: Mapping[str, Mapping[float, Sequence[float]]],
     title: str,
@@ -144,13 +145,13 @@ def generalisation(
     trained: float,
     points: Sequence[Point] = (),
     ylabel: str = YLABEL,
-) -> Figure:
+) -> StyledFigure:
     """Bits at sizes beyond ``trained``, the largest in training.
 
     groups: for each size the bits of every seed. The line is the median, the band holds the middle
     half of the seeds, and a dot is one seed.
     """
-    figure = Figure(figsize=(7.5, 4.4), layout="constrained")
+    figure = StyledFigure(figsize=(7.5, 4.4), layout="constrained")
     axes = figure.add_subplot()
     largest = trained
     for (name, sizes), (colour, dashes) in zip(groups.items(), _styles(len(groups)), strict=True):
@@ -166,8 +167,8 @@ def generalisation(
         )
         largest = max(largest, *at)
     _mark(axes, points)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    log_scale(axes, "x")
+    log_scale(axes, "y")
     every = [b for sizes in groups.values() for bits in sizes.values() for b in bits]
     highest = max(LOWEST, *every, *(p.bits for p in points))
     axes.set_ylim(LOWEST * 0.8, highest * 1.5)
@@ -184,14 +185,16 @@ def generalisation(
     return _finish(figure, axes, title)
 
 
-@matplotlib.rc_context(STYLE)
-def accuracy(groups: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], title: str) -> Figure:
+@styled()
+def accuracy(
+    groups: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], title: str
+) -> StyledFigure:
     """Accuracy by the label of steps, such as characters seen.
 
     groups: for each the rows of every seed, as an evaluation has them. The line is the median, and
     the thin lines are seeds. Labels that fewer than ``FEW`` scored steps have are left out.
     """
-    figure = Figure(figsize=(7.5, 4.0), layout="constrained")
+    figure = StyledFigure(figsize=(7.5, 4.0), layout="constrained")
     axes = figure.add_subplot()
     label = next(key for seeds in groups.values() for key in seeds[0][0])
     for (name, seeds), (colour, dashes) in zip(groups.items(), _styles(len(groups)), strict=True):
@@ -230,7 +233,7 @@ def _mark(axes: Axes, points: Sequence[Point]) -> None:
                   markersize=6, fillstyle="none", label=label, zorder=3, clip_on=False)  # fmt: skip
 
 
-def _finish(figure: Figure, axes: Axes, title: str) -> Figure:
+def _finish(figure: StyledFigure, axes: Axes, title: str) -> StyledFigure:
     axes.set_title(title, fontsize=12, fontweight="bold")
     axes.grid(axis="y", color=PALE)
     axes.spines[["top", "right"]].set_visible(False)

@@ -10,12 +10,14 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Column, Table
+from rich.table import Column
 from rich.text import Text
 
 from ntm.runs.jobs import Job
 from ntm.runs.sweep import SweepState
+from ntm.views.grid import Grid
 
 
 def standard_error() -> Console:
@@ -110,12 +112,16 @@ class TrainingConsole:
         if speed := self._speed(row):
             left = _clock((self._budget - row["sequences"]) / speed)
             text += f", {speed:,.0f}/s, {left} at most"
+        line = f"{row['sequences']:,.0f} sequences: {text}"
         if self._display.live:
             self._progress.update(self._task, completed=row["sequences"], description=text)
-            self._display.show(self._progress.get_renderable())
+            shown = self._progress.get_renderable()
+            boundless = self._console.options.update(max_width=10**5)
+            fits = Measurement.get(self._console, boundless, shown).maximum <= self._console.width
+            self._display.show(shown if fits or self._console.is_jupyter else Text(line))
         elif time.monotonic() - self._last_line > 1:  # a line per interval, at most one a second
             self._last_line = time.monotonic()
-            self._console.print(f"{row['sequences']:,.0f} sequences: {text}", soft_wrap=True)
+            self._console.print(line, soft_wrap=True)
 
     def validated(self, row: dict[str, float]) -> None:
         self._validation = f", validation {row['bits']:.3f}"
@@ -165,14 +171,12 @@ class SweepConsole:
         self._console.print(Text(text), soft_wrap=True)
 
     def _table(self, state: SweepState) -> Group:
-        table = Table("running", box=None, pad_edge=False)
-        for name in ("sequences", "bits", "time"):
-            table.add_column(name, justify="right")
+        table = Grid(["running", "sequences", "bits", "time"], framed=False)
         for job, since in state.running.values():
             row = job.progress()
             seen = f"{row.get('sequences', 0):,.0f} of {job.resolved.train.sequences:,}"
             bits = f"{row['bits']:.3f}" if "bits" in row else ""
-            table.add_row(Text(str(job.folder)), seen, bits, _clock(time.monotonic() - since))
+            table.add(str(job.folder), seen, bits, _clock(time.monotonic() - since))
         count = (
             f"{len(state.done)} done, {len(state.running)} running, {len(state.waiting)} waiting"
         )

@@ -8,18 +8,26 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 
 from ntm.analysis.results import Comparison
 from ntm.views.comparison import LOWEST, MANY
-from ntm.views.plots import ACCENT, INK, MUTED, PALE, STYLE
+from ntm.views.drawing import (
+    ACCENT,
+    INK,
+    MUTED,
+    PALE,
+    StyledFigure,
+    label_decades,
+    log_scale,
+    styled,
+)
 
 #: More rows than this are drawn without a number in each cell.
 NUMBERED = 12
 
 
-@matplotlib.rc_context(STYLE)
-def by_condition(tables: Sequence[Sequence[dict[str, float]]], title: str) -> Figure:
+@styled()
+def by_condition(tables: Sequence[Sequence[dict[str, float]]], title: str) -> StyledFigure:
     """Excess bits for each condition: the mean over tables, one for each seed.
 
     One condition becomes bars; of two, such as length and repeats, the first runs across.
@@ -38,7 +46,9 @@ def by_condition(tables: Sequence[Sequence[dict[str, float]]], title: str) -> Fi
     grid = np.full((len(up), len(across)), np.nan)
     for (x, y, *_), bits in means.items():
         grid[up.index(y), across.index(x)] = bits
-    figure = Figure(figsize=(1.6 + 0.5 * len(across), 1.2 + 0.42 * len(up)), layout="constrained")
+    figure = StyledFigure(
+        figsize=(1.6 + 0.5 * len(across), 1.2 + 0.42 * len(up)), layout="constrained"
+    )
     axes = figure.add_subplot()
     colours = matplotlib.colormaps["cividis"].with_extremes(bad=PALE)
     image = axes.imshow(
@@ -55,7 +65,7 @@ def by_condition(tables: Sequence[Sequence[dict[str, float]]], title: str) -> Fi
             if not np.isnan(bits):
                 axes.text(column, row, _short(bits), ha="center", va="center", fontsize=7,
                           color="white" if bits < middle else INK)  # fmt: skip
-    figure.colorbar(image, label="excess bits")
+    label_decades(figure.colorbar(image, label="excess bits").ax.yaxis)
     return figure
 
 
@@ -67,12 +77,12 @@ def conditions_of(table: Sequence[dict[str, float]]) -> list[str]:
 _SCORES = {"episodes", "bits", "floor", "bit_errors", "sequence_accuracy"}
 
 
-def _bars(name: str, means: dict[float, float], title: str) -> Figure:
-    figure = Figure(figsize=(7.5, 3.2), layout="constrained")
+def _bars(name: str, means: dict[float, float], title: str) -> StyledFigure:
+    figure = StyledFigure(figsize=(7.5, 3.2), layout="constrained")
     axes = figure.add_subplot()
     at = sorted(means)
     axes.bar([f"{x:g}" for x in at], [means[x] - LOWEST for x in at], bottom=LOWEST, color=ACCENT)
-    axes.set_yscale("log")
+    log_scale(axes, "y")
     axes.set_ylim(LOWEST, max(1.0, *means.values()) * 1.5)
     axes.set_xlabel(name)
     axes.set_ylabel("excess bits")
@@ -83,10 +93,10 @@ def _bars(name: str, means: dict[float, float], title: str) -> Figure:
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+@styled()
 def pairwise(
     names: Sequence[str], comparisons: Sequence[tuple[str, str, Comparison]], title: str
-) -> Figure:
+) -> StyledFigure:
     """The probability that a seed of the row scores less than one of the column."""
     n = len(names)
     better, text = np.full((n, n), np.nan), [[""] * n for _ in names]
@@ -99,7 +109,7 @@ def pairwise(
             text[i][j] += f"\n{low:.0%}\N{EN DASH}{high:.0%}"
             text[j][i] += f"\n{1 - high:.0%}\N{EN DASH}{1 - low:.0%}"
     across, up, size = (1.15, 0.6, 8.0) if n <= MANY else (0.4, 0.27, 5.5)
-    figure = Figure(figsize=(3.2 + across * n, 1.6 + up * n), layout="constrained")
+    figure = StyledFigure(figsize=(3.2 + across * n, 1.6 + up * n), layout="constrained")
     axes = figure.add_subplot()
     colours = matplotlib.colormaps["PuOr"].with_extremes(bad=PALE)
     axes.imshow(better, cmap=colours, vmin=-0.25, vmax=1.25, aspect="auto")

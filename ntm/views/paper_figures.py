@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ntm.analysis.probe import bits_at, trace_at
 from ntm.analysis.results import Group, Result, model_name
@@ -19,6 +18,7 @@ from ntm.training.schema import Config
 from ntm.training.streams import Stream, numpy_generator
 from ntm.views import figures, paper
 from ntm.views.comparison import Curve
+from ntm.views.drawing import StyledFigure
 from tasks import Task
 
 #: Where a figure shows one Neural Turing Machine, either of the paper's controllers will do.
@@ -51,7 +51,7 @@ class FigureSpec:
     title: str
     task: str
     models: tuple[str, ...]
-    draw: Callable[[Context], Figure]
+    draw: Callable[[Context], StyledFigure]
     partly: bool = False
 
 
@@ -60,7 +60,7 @@ def label(group: Group) -> str:
     return model_name(group.results[0].config)
 
 
-def _learning(top: tuple[float, float], given: Context) -> Figure:
+def _learning(top: tuple[float, float], given: Context) -> StyledFigure:
     """Training cost as in the paper, on the task as it is trained, or else validation."""
     found, kind, title = given.found, given.task.kind, given.title
     validated = [model for model, g in found.items() if _costs_otherwise(g.median.config)]
@@ -97,7 +97,7 @@ def _largest(task: Task, name: str) -> int:
     return int(value[1] if isinstance(value, tuple) else value)
 
 
-def _copies(given: Context) -> Figure:
+def _copies(given: Context) -> StyledFigure:
     """At 0.5, 1, 1.5, 2.5 and 6 times the longest in training: 10, 20, 30, 50 and 120."""
     (g,) = given.found.values()
     trained = _largest(given.task, "length")
@@ -107,7 +107,7 @@ def _copies(given: Context) -> Figure:
     return figures.answers([each[:4], each[4:]], title)
 
 
-def _repeats(given: Context) -> Figure:
+def _repeats(given: Context) -> StyledFigure:
     length, repeats = _largest(given.task, "length"), _largest(given.task, "repeats")
     sizes = [(length, 2 * repeats), (2 * length, repeats)]
     rows = [
@@ -119,7 +119,7 @@ def _repeats(given: Context) -> Figure:
     return figures.answers(rows, f"{given.title}, trained on up to {most}")
 
 
-def _memory(given: Context) -> Figure:
+def _memory(given: Context) -> StyledFigure:
     (g,) = given.found.values()
     trace, task = trace_at(g.median), given.task
     spans: list[figures.Span] = []
@@ -148,7 +148,7 @@ def _query(trace: Trace, length: int, width: int) -> list[figures.Span]:
     return []
 
 
-def _items(given: Context) -> Figure:
+def _items(given: Context) -> StyledFigure:
     trained = _largest(given.task, "items")
     full = trained == 6
     at = list(range(6, 21, 2) if full else range(trained, 3 * trained + 1, max(1, trained // 2)))
@@ -160,7 +160,7 @@ def _items(given: Context) -> Figure:
     return figures.by_items(sizes, readings, trained, given.title)
 
 
-def _predictions(given: Context) -> Figure:
+def _predictions(given: Context) -> StyledFigure:
     task = given.task
     traces = {model: trace_at(g.median) for model, g in given.found.items()}
     first = next(iter(traces.values()))
@@ -172,13 +172,13 @@ def _predictions(given: Context) -> Figure:
     return figures.predictions(bits, lines, given.title, start=len(bits) // 2)
 
 
-def _sort_example(given: Context) -> Figure:
+def _sort_example(given: Context) -> StyledFigure:
     episode = draw(given.task, numpy_generator(0, Stream.EVALUATION), 1)
     inputs, targets, mask = (x[:, 0].numpy() for x in episode[:3])
     return figures.sort_example(Trace(inputs, targets, mask, targets, None), given.title)
 
 
-def _sort_use(given: Context) -> Figure:
+def _sort_use(given: Context) -> StyledFigure:
     (g,) = given.found.values()
     return figures.sort_use(trace_at(g.median), f"{given.title} ({label(g)})")
 

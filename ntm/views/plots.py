@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
-from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ntm.analysis.trace import Array, NTMTrace, Trace
 from ntm.files import write_file
+from ntm.views.drawing import ACCENT, ERROR, INK, MUTED, PALE, StyledFigure, log_scale, styled
 
 #: In a longer episode the frame around a bit error would hide its neighbours.
 OUTLINED = 150
-INK, MUTED, PALE, ACCENT, ERROR = "#222222", "#9a9a9a", "#ececec", "#2a6f97", "#e4572e"
-STYLE: Any = {
-    "font.size": 10,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "axes.edgecolor": MUTED,
-    "axes.linewidth": 0.8,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: StyledFigure, path: Path) -> None:
     """Writes the figure as PNG."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=160, facecolor="white")
-    write_file(path, stream.getvalue())
+    write_file(path, figure.image(dpi=160))
 
 
-@matplotlib.rc_context(STYLE)
+@styled()
 def learning_curve(
     metrics: list[dict[str, float]],
     validation: list[dict[str, float]],
@@ -51,7 +36,7 @@ def learning_curve(
     solved_bits: float,
     unit: str = "bits per sequence",
     curriculum: bool = False,
-) -> Figure:
+) -> StyledFigure:
     """Bits against sequences seen: training, validation, and the threshold of solved.
 
     curriculum: whether training began with easier tasks, which cost less.
@@ -59,7 +44,7 @@ def learning_curve(
     The axis of bits is logarithmic where the best possible is 0 bits and the curves come near it;
     0 itself is drawn at the lower edge.
     """
-    figure = Figure(figsize=(7.5, 4.0), layout="constrained")
+    figure = StyledFigure(figsize=(7.5, 4.0), layout="constrained")
     axes = figure.add_subplot()
     floor = validation[-1]["floor"] if validation else 0.0
     lowest = 1e-3
@@ -77,7 +62,7 @@ def learning_curve(
     elif far_from_zero([row["bits"] for row in [*metrics, *validation]]):
         axes.set_ylim(bottom=0)
     else:
-        axes.set_yscale("log")
+        log_scale(axes, "y")
         bits = [row["bits"] for row in [*metrics, *validation]]
         axes.set_ylim(bottom=decade_below([*bits, solved_bits or math.inf], lowest))
     if solved_bits:
@@ -103,8 +88,8 @@ def far_from_zero(bits: Sequence[float]) -> bool:
     return bool(bits) and min(bits) > max(bits) / 10
 
 
-@matplotlib.rc_context(STYLE)
-def memory_figure(trace: Trace, title: str, symbols: str = "") -> Figure:
+@styled()
+def memory_figure(trace: Trace, title: str, symbols: str = "") -> StyledFigure:
     """An episode as in the paper's figure 6: inputs and writes left, reads and outputs right.
 
     The dashed line is where the answer begins; its bit errors are outlined, where there is room.
@@ -122,7 +107,7 @@ def memory_figure(trace: Trace, title: str, symbols: str = "") -> Figure:
     rows = [_episode_row(trace, outputs, symbols), *_memory_rows(trace.ntm, slots)]
 
     height = _TOP + sum(row.height for row in rows) + _GAP * (len(rows) - 1) + _BOTTOM
-    figure = Figure(figsize=(_WIDTH, height))
+    figure = StyledFigure(figsize=(_WIDTH, height))
     figure.text(0.2 / _WIDTH, 1 - 0.28 / height, title, va="center", fontsize=13, weight="bold")
     answer = int(np.argmax(trace.mask > 0)) - 0.5
     y = height - _TOP
@@ -152,7 +137,7 @@ def memory_figure(trace: Trace, title: str, symbols: str = "") -> Figure:
 _WIDTH, _PANEL, _LEFT, _GAP, _TOP, _BOTTOM = 12.8, 5.3, (0.65, 6.6), 0.42, 0.75, 0.6
 
 
-def _add_axes(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
+def _add_axes(figure: StyledFigure, x: float, y: float, width: float, height: float) -> Axes:
     """Axes whose lower left corner is at x, y. All in inches."""
     across, up = figure.get_size_inches()
     return figure.add_axes((x / across, y / up, width / across, height / up))

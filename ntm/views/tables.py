@@ -6,14 +6,15 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from rich.console import Console, RenderableType
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from ntm.analysis.bench import Row
 from ntm.outcomes import Run, Sweep
-from ntm.runs.folder import Evaluation, RunDir
+from ntm.runs.evaluations import Evaluation
+from ntm.runs.folder import RunDir
 from ntm.runs.status import Status
+from ntm.views.grid import Grid
 
 _COLUMNS = ("bits", "floor", "bit_errors", "sequence_accuracy")
 
@@ -54,28 +55,31 @@ def title(run: str | os.PathLike[str], found: Evaluation) -> str:
     return f"{directory.path} ({status}), {weights}; {directory.config().task.unit}"
 
 
-def show(*tables: RenderableType, width: int = 0) -> None:
-    """Prints tables to standard output, at least ``width`` columns wide."""
+def show(*tables: Grid | Text) -> None:
+    """Prints tables to standard output; a file has room for all their columns."""
     for table in tables:
-        Console(width=max(Console().width, width)).print(table)
+        console = Console()
+        if isinstance(table, Grid) and not console.is_terminal:
+            console.width = max(console.width, table.width(console))
+        console.print(table)
 
 
-def scores(found: Evaluation) -> Iterator[RenderableType]:
+def scores(found: Evaluation) -> Iterator[Grid | Text]:
     """The means by condition and over all episodes; where a task labels steps, also by label."""
-    table = _table("condition", "episodes", *_COLUMNS)
+    table = Grid(["condition", "episodes", *_COLUMNS])
     for name in found.condition_names():
         for row in found.by_condition(name):
-            table.add_row(f"{name} {row[name]}", *_score(row))
-        table.add_section()
-    table.add_row("all", *_score({n: getattr(found, n) for n in ("episodes", *_COLUMNS)}))
+            table.add(f"{name} {row[name]}", *_score(row))
+        table.add_line()
+    table.add("all", *_score({n: getattr(found, n) for n in ("episodes", *_COLUMNS)}))
     yield table
     if found.accuracy is not None:
         yield Text(f"accuracy: {found.accuracy:.2%}")
     if found.steps:
-        table = _table(*found.steps[0])
+        table = Grid(list(found.steps[0]))
         for step in found.steps:
             label, scored, share, bits = step.values()
-            table.add_row(str(label), f"{scored:,}", f"{share:.2%}", f"{bits:.4f}")
+            table.add(str(label), f"{scored:,}", f"{share:.2%}", f"{bits:.4f}")
         yield table
 
 
@@ -84,30 +88,21 @@ def _score(row: Mapping[str, float]) -> list[str]:
     return [str(row["episodes"]), *numbers, f"{row['sequence_accuracy']:.1%}"]
 
 
-def bench(about: Mapping[str, Any], rows: Iterable[Row]) -> Table:
+def bench(about: Mapping[str, Any], rows: Iterable[Row]) -> Grid:
     """Sequences a second of each side, and their ratios."""
     sides = ("batch", "steps", "reference", "fused", "ratio", "LSTM", "fused to LSTM")
-    table = _table("config", *sides)
-    table.title, table.title_justify = ", ".join(f"{k} {v}" for k, v in about.items()), "left"
-    table.caption = (
+    caption = (
         "Sequences a second in whole training steps, medians; torch.nn.LSTM alone, of the "
         "controller's size."
     )
-    table.caption_justify = "left"
+    title = ", ".join(f"{k} {v}" for k, v in about.items())
+    table = Grid(["config", *sides], title=title, caption=caption)
     for row in rows:
-        table.add_row(
+        table.add(
             row.config, str(row.batch), str(row.steps), _speed(row.batch, row.reference),
             _speed(row.batch, row.fused), _ratio(row.times_reference),
             _speed(row.batch, row.lstm), _ratio(row.times_lstm),
         )  # fmt: skip
-    return table
-
-
-def _table(label: str, *columns: str) -> Table:
-    """A column of labels, and columns of numbers."""
-    table = Table(label)
-    for name in columns:
-        table.add_column(name, justify="right")
     return table
 
 

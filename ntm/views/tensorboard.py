@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 from types import TracebackType
 
 from ntm.analysis.trace import record
 from ntm.errors import UsageError
+from ntm.files import legible
 from ntm.runs.folder import RunDir
 from ntm.runs.models import load_model
 from ntm.training.loop import Watcher
@@ -14,12 +16,14 @@ from ntm.training.streams import Stream, numpy_generator
 from ntm.views.plots import memory_figure
 
 
-def require() -> None:
-    """Raises UsageError where TensorBoard is not installed."""
+def require(folder: Path) -> None:
+    """Raises UsageError where TensorBoard is not installed, or takes no run of this name."""
     if find_spec("tensorboard") is None:
         raise UsageError(
             "--tensorboard: TensorBoard is not installed; pip install 'ntm-suite[tensorboard]'"
         )
+    if legible(str(folder)) != str(folder):
+        raise UsageError(f"--tensorboard: {folder} is not UTF-8, as TensorBoard needs a path to be")
 
 
 class TensorBoard:
@@ -30,7 +34,7 @@ class TensorBoard:
     """
 
     def __init__(self, run: RunDir, watcher: Watcher) -> None:
-        require()
+        require(run.path)
         from torch.utils.tensorboard import SummaryWriter
 
         self.run, self.watcher = run, watcher

@@ -23,12 +23,19 @@ from tests.tasks import grammar
 NAMES = "zero one two three four five six seven eight nine".split()  # noqa: SIM905
 
 
+#: Letters that are no others with an accent, in small and in capital letters.
+LATIN = dict(zip("ßæœøđðłþħŧŋı", "ss ae oe o d d l th h t ng i".split(), strict=True))  # noqa: SIM905
+LATIN |= {letter.upper(): spelling for letter, spelling in LATIN.items() if letter not in "ßı"}
+LATIN["\u1e9e"] = "ss"
+
+
 def folded(text: str) -> str:
     """As text8 was made, a character at a time."""
     if set(text) <= set(SYMBOLS):
         return text
     out = ""
-    for character in unicodedata.normalize("NFKD", text):
+    spelled = [LATIN.get(letter, letter) for letter in unicodedata.normalize("NFKD", text)]
+    for character in "".join(spelled):
         if "\u0300" <= character <= "\u036f":
             continue
         if character in "0123456789":
@@ -48,6 +55,7 @@ def folded(text: str) -> str:
         ("Caf\u00e9  \u00c5ngstr\u00f6m, na\u00efve", "cafe angstrom naive"),
         ("1999-12", " one nine nine nine one two "),
         ("x\u00b2 \u6f22\u5b57 y", "x two y"),
+        ("Stra\u00dfe, S\u00f8ren \u00c6r\u00f8, \u0141\u00f3d\u017a", "strasse soren aero lodz"),
         ("", ""),
         ("\n", " "),
     ],
@@ -56,7 +64,7 @@ def test_folding_by_hand(text: str, expected: str) -> None:
     assert unfold(fold(text.encode())) == expected == folded(text)
 
 
-ODD = "abzAZ 019.\n\t-\u00e9\u00c9\u0130\u00df\u2167\u00bd\ufffd"
+ODD = "abzAZ 019.\n\t-\u00e9\u00c9\u0130\u00df\u1e9e\u01fd\u0142\u00de\u0131\u2167\u00bd\ufffd"
 
 
 @settings(max_examples=200, deadline=None)
@@ -71,6 +79,54 @@ def test_folding_like_plain_python(text: str) -> None:
 
 def test_what_is_no_text_is_folded_too() -> None:
     assert unfold(fold(b"a\xff\xfeb\x00c")) == "a b c"
+
+
+ENGLISH = "all happy families are alike. "
+RUSSIAN = "\u0432\u0441\u0435 \u0441\u0447\u0430\u0441\u0442\u043b\u0438\u0432\u044b "
+
+
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        ((RUSSIAN * 50 + ENGLISH * 9).encode(), "most of the others are Cyrillic"),
+        ((RUSSIAN * 50).encode("koi8-r"), "bytes that are not UTF-8"),
+        ((RUSSIAN * 50).encode("utf-16-le"), "control characters"),
+        ((ENGLISH * 50).encode("utf-16"), "is UTF-16, and should be UTF-8: iconv -f UTF-16"),
+        ((ENGLISH * 50).encode("utf-16-be"), "is UTF-16, and should be UTF-8"),
+        ((ENGLISH * 50).encode("utf-32"), "is UTF-32, and should be UTF-8"),
+    ],
+)
+def test_a_text_of_which_little_would_be_left_is_refused_in_one_line(
+    tmp_path: Path, raw: bytes, named: str
+) -> None:
+    file = tmp_path / "a text"
+    file.write_bytes(raw)
+    with pytest.raises(TaskError, match=r"task\.path: ") as caught:
+        load(str(file))
+    assert named in str(caught.value)
+    assert "any plain text will do" not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_share_that_is_kept_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "text"
+    file.write_text("abc \u00e9\u00df42! \u0434\u0430\u2014", encoding="utf-8")  # a-z: abcess42
+    assert unfold(load(str(file))) == "abc ess four two "
+    (line,) = caplog.messages
+    assert "80% of its letters and digits are kept" in line  # 8 of 10
+    assert "mostly Cyrillic" in line
+
+
+@pytest.mark.parametrize(
+    "text", ["as it is", "It's 42! \u201cCaf\u00e9\u201d \u2014 Stra\u00dfe\ufeff", "", "..."]
+)
+def test_nothing_is_said_where_no_letter_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    file = tmp_path / "text"
+    file.write_text(text, encoding="utf-8")
+    load(str(file))
+    assert caplog.messages == []
 
 
 def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from ntm.analysis.results import Trouble, find_runs, group, read_results
-from ntm.runs.folder import Evaluation, RunDir
+from ntm.runs.evaluations import Evaluation
+from ntm.runs.folder import RunDir
 from ntm.views.report import markdown, number, section, write
 from tests.small import edit_manifest, new_run, small_config
 

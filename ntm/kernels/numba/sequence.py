@@ -92,7 +92,7 @@ class _Unroll(torch.autograd.Function):
             doutputs = xs.new_zeros(ctx.shape)
         wanted = ctx.needs_input_grad[2:]
         dxs = torch.empty_like(xs, memory_format=torch.contiguous_format) if wanted[0] else None
-        sinks = [torch.zeros(p.shape, dtype=p.dtype) for p in rest[ctx.states :]]
+        sinks = [torch.zeros(p.shape, dtype=p.dtype, device="cpu") for p in rest[ctx.states :]]
         out, dout, dx, *others = arrays([outputs, doutputs, dxs, *dend, *sinks])
         places = ctx.rollout.backward(out, dout, others[: len(dend)], others[len(dend) :], dx)
         dstart = [

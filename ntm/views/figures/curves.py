@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ntm.analysis.trace import Array
 from ntm.views import paper
 from ntm.views.comparison import Curve
+from ntm.views.drawing import INK, MUTED, PALE, StyledFigure, styled
 from ntm.views.figures.style import COLOURS, show
-from ntm.views.plots import INK, MUTED, PALE, STYLE
 
 #: A curve is averaged over this share of itself: at batch 1 a cost jumps from sequence to sequence.
 SMOOTH = 0.02
 
 
-@matplotlib.rc_context(STYLE)
+@styled()
 def learning(
     curves: Mapping[str, Sequence[Curve]],
     title: str,
@@ -28,7 +26,7 @@ def learning(
     top: tuple[float, float] | None = None,
     optimum: float | None = None,
     validated: Collection[str] = (),
-) -> Figure:
+) -> StyledFigure:
     """Figures 3, 7, 10, 13 and 18: cost per sequence in training, against sequences in thousands.
 
     curves: the training cost of every seed of each model. The line is the median, the band the
@@ -41,7 +39,7 @@ def learning(
     panels = [longest]
     if longest > 3 * shortest:
         panels.append(1.15 * max(n for n in lengths.values() if 3 * n < longest))
-    figure = Figure(figsize=(8.4 if len(panels) == 1 else 13, 4.4), layout="constrained")
+    figure = StyledFigure(figsize=(8.4 if len(panels) == 1 else 13, 4.4), layout="constrained")
     every = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
     smooth = {name: [_smooth(curve) for curve in each] for name, each in curves.items()}
     bottom, peak = top or (0.0, max(float(c.bits.max()) for each in smooth.values() for c in each))
@@ -99,15 +97,15 @@ def _mark(axes: Axes, readings: Sequence[paper.Reading]) -> None:
                   clip_on=False, zorder=4, label=f"the paper's {name}")  # fmt: skip
 
 
-@matplotlib.rc_context(STYLE)
+@styled()
 def by_items(
     groups: Mapping[str, Mapping[int, Sequence[float]]],
     readings: Mapping[str, Mapping[int, float]],
     trained: int,
     title: str,
-) -> Figure:
+) -> StyledFigure:
     """Figure 11: cost of recall against items. groups: bits of every seed, by model and items."""
-    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    figure = StyledFigure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.add_subplot()
     for name, sizes in groups.items():
         at = sorted(sizes)
@@ -134,13 +132,13 @@ def by_items(
     return figure
 
 
-@matplotlib.rc_context(STYLE)
-def predictions(bits: Array, lines: Mapping[str, Array], title: str, start: int) -> Figure:
+@styled()
+def predictions(bits: Array, lines: Mapping[str, Array], title: str, start: int) -> StyledFigure:
     """Figure 14: the probability of a 1 at each step, optimal and predicted, above the bits.
 
     bits [T]; lines: probabilities [T]. Steps from ``start`` on are shown.
     """
-    figure = Figure(figsize=(12.5, 1.2 + 1.75 * (len(lines) - 1)), layout="constrained")
+    figure = StyledFigure(figsize=(12.5, 1.2 + 1.75 * (len(lines) - 1)), layout="constrained")
     (best, optimal), *others = lines.items()
     rows = figure.subplots(
         len(others) + 1, 1, sharex=True, squeeze=False, height_ratios=[5] * len(others) + [1]

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from ntm.analysis.trace import Array, Trace
+from ntm.views.drawing import StyledFigure, styled
 from ntm.views.figures.style import GREEN, RED, show
-from ntm.views.plots import STYLE, slots_in_use
+from ntm.views.plots import slots_in_use
 
 
-@matplotlib.rc_context(STYLE)
-def answers(rows: Sequence[Sequence[tuple[str, Trace]]], title: str) -> Figure:
+@styled()
+def answers(rows: Sequence[Sequence[tuple[str, Trace]]], title: str) -> StyledFigure:
     """Figures 4, 5 and 8: targets above outputs, for growing episodes.
 
     The episodes of a row share its width by their lengths. Vectors with a bit error are marked.
     """
-    figure = Figure(figsize=(12.5, 0.55 + 2.15 * len(rows)), layout="constrained")
+    figure = StyledFigure(figsize=(12.5, 0.55 + 2.15 * len(rows)), layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
     parts = cast("Sequence[SubFigure]", figure.subfigures(len(rows), 1, squeeze=False)[:, 0])
     for part, row in zip(parts, rows, strict=True):
@@ -57,13 +57,13 @@ class Span(NamedTuple):
     label: str
 
 
-@matplotlib.rc_context(STYLE)
+@styled()
 def memory_use(
     trace: Trace,
     title: str,
     spans: Sequence[Span] = (),
     contexts: Mapping[str, Array] | None = None,
-) -> Figure:
+) -> StyledFigure:
     """Figures 6, 9, 12 and 15: inputs, adds, write weightings; outputs, reads, read weightings.
 
     spans: framed in every panel. contexts: the steps at which each has just been read, marked by
@@ -71,7 +71,7 @@ def memory_use(
     """
     columns = _panels(trace)
     height = max(sum(panel.height + 0.35 for panel in column) for column in columns)
-    figure = Figure(figsize=(12, height + 0.7), layout="constrained")
+    figure = StyledFigure(figsize=(12, height + 0.7), layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
     halves = cast("Sequence[SubFigure]", figure.subfigures(1, 2))
     for half, panels in zip(halves, columns, strict=True):

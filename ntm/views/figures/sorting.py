@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ntm.analysis.trace import Array, NTMTrace, Trace
 from ntm.views import paper
+from ntm.views.drawing import MUTED, StyledFigure, styled
 from ntm.views.figures.style import COLOURS, RED, show
-from ntm.views.plots import MUTED, STYLE, slots_in_use
+from ntm.views.plots import slots_in_use
 
 
-@matplotlib.rc_context(STYLE)
-def sort_example(trace: Trace, title: str) -> Figure:
+@styled()
+def sort_example(trace: Trace, title: str) -> StyledFigure:
     """Figure 16: the vectors with their priorities, and the sorted answer. Needs no model."""
     shown, answer = int(np.argmax(trace.mask)) - 1, np.flatnonzero(trace.mask)
     width = trace.targets.shape[1]
-    figure = Figure(figsize=(10.5, 3.6), layout="constrained")
+    figure = StyledFigure(figsize=(10.5, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
     grid = figure.subplots(2, 2, sharex="col", width_ratios=[shown, len(answer)],
                            height_ratios=[4, 1])  # fmt: skip
@@ -96,8 +95,8 @@ def sort_selection(ntm: NTMTrace, priority: Array, answer: Array) -> SortSelecti
     return max(found, key=lambda selection: selection.share)
 
 
-@matplotlib.rc_context(STYLE)
-def sort_use(trace: Trace, title: str) -> Figure:
+@styled()
+def sort_use(trace: Trace, title: str) -> StyledFigure:
     """Figure 17: how an NTM sorts.
 
     By location, as the paper's does: the slots that a linear function of priority gives, those
@@ -115,7 +114,7 @@ def sort_use(trace: Trace, title: str) -> Figure:
     else:
         panels = _by_location(ntm, priority, answer, linear)
 
-    figure = Figure(figsize=(12.5, 4.8), layout="constrained")
+    figure = StyledFigure(figsize=(12.5, 4.8), layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
     for axes, (name, values) in zip(figure.subplots(1, 3, sharey=True), panels, strict=True):
         show(axes, values, "Greys_r", (0, max(0.05, float(values.max()))))

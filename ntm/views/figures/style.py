@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from ntm.analysis.trace import Array
 from ntm.views import paper
-from ntm.views.plots import MUTED, PALE
+from ntm.views.drawing import MUTED, PALE
 
 #: The paper's three models, in colours that the colour-blind can tell apart.
 COLOURS = {paper.LSTM: "#0072B2", paper.LSTM_NTM: "#009E73", paper.FF: "#D55E00"}

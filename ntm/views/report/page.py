@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
-import matplotlib
 import numpy as np
 
 from ntm.analysis.results import (
@@ -25,7 +23,6 @@ from ntm.analysis.trace import Trace
 from ntm.files import write_file
 from ntm.views import paper
 from ntm.views.comparison import MANY
-from ntm.views.plots import STYLE
 from ntm.views.report.pictures import FEW, Picture, pictures, readings, ylabel
 from ntm.views.report.tables import columns, record, solved, to_csv
 from ntm.views.report.words import Cell, line, markdown, number
@@ -145,14 +142,11 @@ def _listed(
 
 def _save(picture: Picture, folder: Path) -> str:
     """Saves a figure as SVG and PNG; returns the SVG as a data address."""
-    stream, pixels = io.BytesIO(), io.BytesIO()
-    # The same bytes every time: no date, and identifiers that do not depend on chance.
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": picture.name}):
-        picture.figure.savefig(stream, format="svg", facecolor="white", metadata={"Date": None})
-        picture.figure.savefig(pixels, format="png", dpi=130, facecolor="white")
-    write_file(folder / f"{picture.name}.svg", stream.getvalue())
-    write_file(folder / f"{picture.name}.png", pixels.getvalue())
-    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
+    figure = picture.figure
+    drawn = figure.image("svg", metadata={"Date": None})  # the same bytes every time
+    write_file(folder / f"{picture.name}.svg", drawn)
+    write_file(folder / f"{picture.name}.png", figure.image(dpi=130))
+    return "data:image/svg+xml;base64," + base64.b64encode(drawn).decode()
 
 
 def _render(

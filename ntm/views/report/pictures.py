@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
-
 from ntm.analysis.results import Comparison, Group
 from ntm.analysis.trace import Trace
-from ntm.runs.folder import Evaluation
+from ntm.runs.evaluations import Evaluation
 from ntm.views import paper
 from ntm.views.comparison import (
     MANY,
@@ -20,6 +18,7 @@ from ntm.views.comparison import (
     learning_curves,
     ranking,
 )
+from ntm.views.drawing import StyledFigure
 from ntm.views.heatmap import by_condition, conditions_of, pairwise
 from ntm.views.plots import memory_figure
 
@@ -32,7 +31,7 @@ class Picture(NamedTuple):
 
     name: str
     caption: str
-    figure: Figure
+    figure: StyledFigure
 
     @property
     def wide(self) -> bool:

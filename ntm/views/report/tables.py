@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ntm.analysis.results import Group, Result, effort, median_interval
-from ntm.runs.folder import Evaluation
+from ntm.runs.evaluations import Evaluation
 from ntm.views.report.words import Cell, count, number, plain, share, spread_cell
 
 
