@@ -4,15 +4,47 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 #: A nested tuple of tensors, batch first; ``()`` for a core without memory of its own.
 State: TypeAlias = Any
+
+
+class States(tuple[Any, ...]):
+    """A tuple of tensors, or of such tuples, that can be detached and moved as one tensor can."""
+
+    __slots__ = ()
+
+    def detach(self) -> States:
+        """The same numbers without the graph that led to them: for truncated backpropagation."""
+        return each(Tensor.detach, self)
+
+    def to(self, *args: Any, **kwargs: Any) -> States:
+        """On another device or in another type, as :meth:`torch.Tensor.to` takes them."""
+        return each(lambda tensor: tensor.to(*args, **kwargs), self)
+
+
+pytree.register_pytree_node(
+    States,
+    lambda states: (list(states), None),
+    lambda parts, _: States(parts),
+    serialized_type_name="ntm.States",
+)
+
+S = TypeVar("S")
+
+
+def each(function: Callable[..., Any], *states: S) -> S:
+    """The state in which every tensor is what ``function`` makes of it, or of those of several."""
+    found: S = pytree.tree_map(function, *states)
+    return found
 
 
 class Core(nn.Module, ABC):

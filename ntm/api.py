@@ -34,7 +34,6 @@ from ntm.analysis.trace import Trace, record
 from ntm.catalogue import Kinds, kinds
 from ntm.errors import NTMError, UsageError
 from ntm.model import Model
-from ntm.module import NTM
 from ntm.outcomes import Benchmark, Report, Run, Sweep, Trained
 from ntm.registry import register
 from ntm.reproduction import Reproduction
@@ -63,10 +62,9 @@ from tasks import Episode
 from tasks.losses import BITS
 
 __all__ = [
-    "NTM", "Benchmark", "Evaluation", "Kinds", "NTMError", "Report", "Reproduction", "Run",
-    "Status", "Sweep", "Trace", "Trained", "bench", "evaluate", "kinds", "load", "plot",
-    "plot_memory", "register", "report", "reproduce", "sample", "sweep", "task_settings", "trace",
-    "train",
+    "Benchmark", "Evaluation", "Kinds", "NTMError", "Report", "Reproduction", "Run", "Status",
+    "Sweep", "Trace", "Trained", "bench", "evaluate", "kinds", "load", "plot", "plot_memory",
+    "register", "report", "reproduce", "sample", "sweep", "task_settings", "trace", "train",
 ]  # fmt: skip
 
 log = logging.getLogger("ntm")

@@ -45,6 +45,9 @@ class ModelConfig:
 class Model(nn.Module):
     """[T, B, I] -> logits [T, B, O]; the outputs of the paper are their logistic sigmoids."""
 
+    #: Whether ``forward`` takes and gives the batch before time.
+    batch_first: bool = False
+
     def __init__(
         self, core: Core | WholeInput, output_size: int, generator: torch.Generator
     ) -> None:

@@ -118,8 +118,8 @@ def record(
     device = next(model.parameters()).device
     inputs = one.inputs.to(device)
     if not isinstance(model.core, NTMCell):
-        logits, _ = model(inputs, begin=one.begin.to(device))
-        return _trace(one, logits, loss, ntm=None)
+        outputs, _ = model.run(inputs, begin=one.begin.to(device))
+        return _trace(one, model.readout(outputs), loss, ntm=None)
 
     state = model.core.initial_state(1, slots)
     logits, rows = [], []
