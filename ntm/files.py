@@ -33,6 +33,11 @@ def write_file(file: Path, content: str | bytes) -> None:
             raise
 
 
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path as a person gives it: ``~`` is the home folder."""
+    return Path(os.path.expanduser(path))
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """What the system refuses is one message, which names the file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 import re
 import stat
 import unicodedata
@@ -98,6 +99,7 @@ def within(words: Words, low: int, high: int) -> tuple[int, int]:
 
 def _identity(path: str) -> tuple[str, int, int]:
     """Identifies the content of a file by its size and time of change."""
+    path = os.path.expanduser(path)
     try:
         found = Path(path).stat()
     except (OSError, ValueError) as error:  # ValueError: a name that no file system takes

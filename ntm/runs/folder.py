@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ntm.errors import NTMError, RunExistsError, RunLockedError, RunNotFoundError, UsageError
-from ntm.files import TEMPORARY, write_file, writing
+from ntm.files import TEMPORARY, user_path, write_file, writing
 from ntm.runs.manifest import Manifest
 from ntm.training.load import dump_config, load_config
 from ntm.training.schema import Config
@@ -113,7 +113,7 @@ class RunDir:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
         self.config_file = self.path / "config.yaml"
         self.manifest_file = self.path / "manifest.json"
         self.metrics_file = self.path / "metrics.csv"

@@ -16,7 +16,7 @@ from ntm.errors import UsageError
 from ntm.kernels.threads import threads
 from ntm.model import Model
 from ntm.runs.folder import RunDir
-from ntm.runs.models import choose_engine, new_model
+from ntm.runs.models import choose_engine, device_name, new_model
 from ntm.runs.processor import processor
 from ntm.training import limits
 from ntm.training.curriculum import lessons
@@ -161,7 +161,7 @@ def _circumstances(config: Config, model: Model) -> dict[str, Any]:
     return {
         "engine": engine,
         "engine_reason": reason,
-        "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "device": device_name(device),
         "threads": threads(),
         "versions": {
             "python": platform.python_version(),
