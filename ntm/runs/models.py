@@ -97,11 +97,12 @@ def find_device(name: str, config: Config) -> torch.device:
 
 def _named_device(name: str) -> torch.device:
     """Raises UsageError for a device that torch does not have here; the message names those."""
-    there = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
-    there += ["mps"] if torch.backends.mps.is_available() else []
-    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]+)?", name):
         raise UsageError(f"--device {name}: should be auto, cpu, cuda, cuda:N or mps")
-    if name not in there and (name != "cuda" or len(there) == 1 or there[1] == "mps"):
+    gpus = torch.cuda.is_available()
+    there = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count() if gpus else 0))]
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    if name not in there and not (name == "cuda" and gpus):
         raise UsageError(f"--device {name}: torch has no such device here, only {', '.join(there)}")
     return torch.device(name)
 
