@@ -36,7 +36,13 @@ pytree.register_pytree_node(
     lambda states: (list(states), None),
     lambda parts, _: States(parts),
     serialized_type_name="ntm.States",
+    flatten_with_keys_fn=lambda states: (
+        [(pytree.SequenceKey(n), part) for n, part in enumerate(states)],
+        None,
+    ),
 )
+
+torch.serialization.add_safe_globals([States])  # torch.load executes nothing, and reads states
 
 S = TypeVar("S")
 
@@ -45,6 +51,14 @@ def each(function: Callable[..., Any], *states: S) -> S:
     """The state in which every tensor is what ``function`` makes of it, or of those of several."""
     found: S = pytree.tree_map(function, *states)
     return found
+
+
+def typed(state: State) -> State:
+    """The same state, in which every plain tuple is a :class:`States`."""
+    if not isinstance(state, tuple):
+        return state
+    parts = [typed(part) for part in state]
+    return type(state)(*parts) if hasattr(state, "_fields") else States(parts)
 
 
 class Core(nn.Module, ABC):

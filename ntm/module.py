@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from controllers import ControllerConfig, Core, State, build_controller, configure
-from controllers.base import States, each
+from controllers.base import each, typed
 from ntm.kernels.border import check, check_inputs
 from ntm.kernels.dispatch import Engine
 from ntm.memory.ntm import NTMCell, NTMConfig
@@ -37,20 +37,6 @@ class Layer(Model):
             super().__init__(build(generator), output_size, generator)
         self.batch_first = batch_first
         self.to(torch.get_default_device() if device is None else device, dtype)
-
-    def initial_state(self, batch: int) -> State:
-        """The state before the first step of ``batch`` sequences."""
-        return _typed(self.core.initial_state(batch))
-
-    def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """One step in plain torch: x [B, I] -> the output [B, O] and the next state.
-
-        Without a state, an episode begins.
-        """
-        if state is None:
-            state = self.core.initial_state(len(x))
-        y, state = self.core(x, state)
-        return self.readout(y), _typed(state)
 
     def forward(  # type: ignore[override]
         self,
@@ -80,7 +66,7 @@ class Layer(Model):
             inputs = inputs.transpose(0, 1)
         if lengths is None:
             hidden, state = self.run(inputs, state, **options)
-            logits, state = self.readout(hidden), _typed(state)
+            logits, state = self.readout(hidden), typed(state)
         else:
             check_inputs(self.core, inputs)
             lengths = _checked(lengths, *inputs.shape[:2])
@@ -114,7 +100,7 @@ class Layer(Model):
         if inverse is not None:
             state = each(lambda s: s[inverse], state)
         logits = self.readout(torch.cat(hidden))
-        return PackedSequence(logits, inputs.batch_sizes, order, inverse), _typed(state)
+        return PackedSequence(logits, inputs.batch_sizes, order, inverse), typed(state)
 
 
 def _checked(lengths: Tensor | Sequence[int], T: int, B: int) -> Tensor:
@@ -127,14 +113,6 @@ def _checked(lengths: Tensor | Sequence[int], T: int, B: int) -> Tensor:
         low, high = int(found.min()), int(found.max())
         raise ValueError(f"lengths should be from 1 to {T}, the steps of inputs: {low} to {high}")
     return found
-
-
-def _typed(state: State) -> State:
-    """The same state, in which every plain tuple is :class:`States`."""
-    if not isinstance(state, tuple):
-        return state
-    parts = [_typed(part) for part in state]
-    return type(state)(*parts) if hasattr(state, "_fields") else States(parts)
 
 
 class NTM(Layer):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from controllers.base import Core, State, each, linear
 from ntm.memory import addressing
@@ -122,6 +123,10 @@ class NTMState(NamedTuple):
     def to(self, *args: Any, **kwargs: Any) -> NTMState:
         """On another device or in another type, as :meth:`torch.Tensor.to` takes them."""
         return each(lambda tensor: tensor.to(*args, **kwargs), self)
+
+
+torch.serialization.add_safe_globals([NTMState])  # torch.load executes nothing, and reads states
+pytree._register_namedtuple(NTMState, serialized_type_name="ntm.NTMState")  # for torch.export.save
 
 
 class Step(NamedTuple):
