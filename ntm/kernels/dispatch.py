@@ -140,15 +140,15 @@ def _is_plain(model: nn.Module, core: Core, readout: nn.Module) -> bool:
         return False
     if type(readout) is not nn.Linear or readout.in_features != core.output_size:
         return False
-    first = next(modules.tensors_of(core))
-    return readout.bias is not None and all(
+    dtype = next(modules.tensors_of(core)).dtype
+    return readout._parameters["bias"] is not None and all(
         p.grad is not None
         and p.requires_grad
-        and p.dtype is first.dtype
+        and p.dtype is dtype
         and p.is_cpu
         and not p._backward_hooks
         and not p._post_accumulate_grad_hooks
-        for p in model.parameters()
+        for p in modules.parameters_of(model)
     )
 
 
