@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -13,9 +13,54 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 #: A nested tuple of tensors, batch first; ``()`` for a core without memory of its own.
 State: TypeAlias = Any
+
+
+class States(tuple[Any, ...]):
+    """A tuple of tensors, or of such tuples, that can be detached and moved as one tensor can."""
+
+    __slots__ = ()
+
+    def detach(self) -> States:
+        """The same numbers without the graph that led to them: for truncated backpropagation."""
+        return each(Tensor.detach, self)
+
+    def to(self, *args: Any, **kwargs: Any) -> States:
+        """On another device or in another type, as :meth:`torch.Tensor.to` takes them."""
+        return each(lambda tensor: tensor.to(*args, **kwargs), self)
+
+
+pytree.register_pytree_node(
+    States,
+    lambda states: (list(states), None),
+    lambda parts, _: States(parts),
+    serialized_type_name="ntm.States",
+    flatten_with_keys_fn=lambda states: (
+        [(pytree.SequenceKey(n), part) for n, part in enumerate(states)],
+        None,
+    ),
+)
+
+torch.serialization.add_safe_globals([States])  # torch.load executes nothing, and reads states
+
+S = TypeVar("S")
+
+
+def each(function: Callable[..., Any], *states: S) -> S:
+    """The state in which every tensor is what ``function`` makes of it, or of those of several."""
+    found: S = pytree.tree_map(function, *states)
+    return found
+
+
+def typed(state: State) -> State:
+    """The same state, in which every plain tuple is a :class:`States`."""
+    if not isinstance(state, tuple):
+        return state
+    parts = [typed(part) for part in state]
+    return type(state)(*parts) if hasattr(state, "_fields") else States(parts)
 
 
 class Core(nn.Module, ABC):

@@ -2,17 +2,18 @@
 
 From Python: :func:`ntm.train`, :func:`ntm.evaluate`, :func:`ntm.plot`, :func:`ntm.sweep`,
 :func:`ntm.report` and :func:`ntm.reproduce` do what the commands of the same names do, and return
-the results as objects; :class:`ntm.NTM` is a module with the habits of torch.nn.LSTM, and
-:func:`ntm.load` the trained model of a run. :mod:`ntm.api` describes them all.
+the results as objects; :class:`ntm.NTM` and :class:`ntm.Recurrent` are modules with the habits of
+torch.nn.LSTM, :class:`ntm.Learner` trains them in a loop of one's own, and :func:`ntm.load` gives
+the trained model of a run. :mod:`ntm.api` describes the functions.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ntm.errors import NTMError
 
 if TYPE_CHECKING:
     from ntm.api import (
-        NTM,
         Benchmark,
         Evaluation,
         Kinds,
@@ -37,12 +38,26 @@ if TYPE_CHECKING:
         trace,
         train,
     )
+    from ntm.learning import Learner
+    from ntm.memory.ntm import NTMState
+    from ntm.module import NTM, Recurrent
+    from ntm.training.loop import Watcher
 
 __all__ = [
-    "NTM", "Benchmark", "Evaluation", "Kinds", "NTMError", "Report", "Reproduction", "Run",
-    "Status", "Sweep", "Trace", "Trained", "bench", "evaluate", "kinds", "load", "plot",
-    "plot_memory", "register", "report", "reproduce", "sample", "sweep", "trace", "train",
+    "NTM", "Benchmark", "Evaluation", "Kinds", "Learner", "NTMError", "NTMState", "Recurrent",
+    "Report", "Reproduction", "Run", "Status", "Sweep", "Trace", "Trained", "Watcher", "bench",
+    "evaluate", "kinds", "load", "plot", "plot_memory", "register", "report", "reproduce",
+    "sample", "sweep", "trace", "train",
 ]  # fmt: skip
+
+#: Where names are that are not from :mod:`ntm.api`: a module needs no pictures.
+_ELSEWHERE = {
+    "NTM": "ntm.module",
+    "Recurrent": "ntm.module",
+    "NTMState": "ntm.memory.ntm",
+    "Learner": "ntm.learning",
+    "Watcher": "ntm.training.loop",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -52,9 +67,7 @@ def __getattr__(name: str) -> Any:
     from ntm.shadowing import check_packages
 
     check_packages()
-    from ntm import api
-
-    return getattr(api, name)
+    return getattr(import_module(_ELSEWHERE.get(name, "ntm.api")), name)
 
 
 def __dir__() -> list[str]:

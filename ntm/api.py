@@ -33,8 +33,8 @@ from ntm.analysis.trace import Trace, record
 from ntm.arguments import whole
 from ntm.catalogue import Kinds, kinds
 from ntm.errors import NTMError, UsageError
+from ntm.files import user_path
 from ntm.model import Model
-from ntm.module import NTM
 from ntm.outcomes import Benchmark, Report, Run, Sweep, Trained
 from ntm.registry import register
 from ntm.reproduction import Reproduction
@@ -50,7 +50,7 @@ from ntm.runs.session import StopOnSignal, begun, train_command, train_recorded
 from ntm.runs.start import settings_of_test
 from ntm.runs.status import Status
 from ntm.training.load import load_config, usual_folder
-from ntm.training.loop import Watcher
+from ntm.training.loop import Watcher, Watchers, check_watcher
 from ntm.training.settings import Grid, Settings, as_axes, as_plain, as_settings
 from ntm.training.task_settings import as_tested, task_settings
 from ntm.views import plots
@@ -64,10 +64,9 @@ from tasks import Episode
 from tasks.losses import BITS
 
 __all__ = [
-    "NTM", "Benchmark", "Evaluation", "Kinds", "NTMError", "Report", "Reproduction", "Run",
-    "Status", "Sweep", "Trace", "Trained", "bench", "evaluate", "kinds", "load", "plot",
-    "plot_memory", "register", "report", "reproduce", "sample", "sweep", "task_settings", "trace",
-    "train",
+    "Benchmark", "Evaluation", "Kinds", "NTMError", "Report", "Reproduction", "Run", "Status",
+    "Sweep", "Trace", "Trained", "bench", "evaluate", "kinds", "load", "plot", "plot_memory",
+    "register", "report", "reproduce", "sample", "sweep", "task_settings", "trace", "train",
 ]  # fmt: skip
 
 log = logging.getLogger("ntm")
@@ -89,6 +88,7 @@ def train(
     threads: int | None = None,
     progress: bool = True,
     tensorboard: bool = False,
+    watcher: Watcher | None = None,
 ) -> Run:
     """Trains a model until it has solved its task, or its budget of sequences is used up.
 
@@ -99,14 +99,16 @@ def train(
     settings: of the config, otherwise: ``{"train.batch": 4}`` or ``["train.batch=4"]``.
     init: a run whose weights training begins with, where they fit by name and shape.
     resume: continues the run in that folder from its last checkpoint, or begins it.
-    device: ``auto``, ``cpu`` or ``cuda``. engine: ``auto``, ``reference`` or ``fused``.
+    device: ``auto``, ``cpu``, ``cuda:1``, ``mps``. engine: ``auto``, ``reference`` or ``fused``.
     threads: of the fused engine; by default all cores, or OMP_NUM_THREADS.
     tensorboard: also writes for TensorBoard, into ``RUN/tensorboard``.
+    watcher: is shown every row of metrics and of validation, see :class:`ntm.Watcher`.
 
     The first Ctrl-C saves and returns a run with the status ``interrupted``; a second one raises
     KilledError. Raises RunExistsError where there is a run already, and NotFiniteError where
     training diverges.
     """
+    check_watcher(watcher)  # before anything is created
     given = as_settings(settings, seed=seed, engine=engine, **{"train.init": init})
     if config is None and not (resume and run is not None):
         raise UsageError("Missing argument CONFIG; without it, --resume --run DIR continues a run")
@@ -114,9 +116,9 @@ def train(
     source = name if name is not None else RunDir.open(run or "").config_file
     resolved = load_config(source, given)
     usual = Path("runs") / usual_folder(str(source), resolved.task) / f"seed-{resolved.seed}"
-    folder = usual if run is None else Path(run)
+    folder = usual if run is None else user_path(run)
     if tensorboard:
-        board.require(folder)  # before anything is created
+        board.require(folder)
     command = train_command(name, given, run, device, threads, resume)
     with ExitStack() as stack:
         stop = stack.enter_context(StopOnSignal())
@@ -128,7 +130,7 @@ def train(
             log.warning(note)
         console = TrainingConsole(standard_error(), started.config.train.sequences, not progress)
         console.starts(started.run.manifest())
-        watcher: Watcher = stack.enter_context(console)
+        watcher = Watchers(stack.enter_context(console), watcher)
         if tensorboard:
             watcher = stack.enter_context(board.TensorBoard(started.run, watcher))
         train_recorded(started, watcher, resume, stop)
@@ -309,12 +311,12 @@ def sweep(
     names = [os.fspath(source) for source in sources]
     study = studies.study_of(names, {"--seeds": seeds, "--grid": grid, "--set": settings})
     if study is not None:
-        folder = study.folder if out is None else Path(out)
+        folder = study.folder if out is None else user_path(out)
         jobs = study.jobs(folder, only)
     elif only:
         raise UsageError("--only: chooses variants of a study, and this is none")
     else:
-        folder = Path("runs/sweep" if out is None else out)
+        folder = user_path("runs/sweep" if out is None else out)
         jobs = plan(names, seeds or 1, as_axes(grid), as_settings(settings), folder)
     console = SweepConsole(standard_error(), workers, quiet=not progress)
     with sweeping.lock(folder), StopOnSignal() as stop, console as shown:
@@ -347,7 +349,7 @@ def report(runs: Folder | Sequence[Folder], out: Folder = "report") -> Report:
     runs: folders of runs, or folders that hold runs.
     """
     folders = [runs] if isinstance(runs, str | os.PathLike) else runs
-    found, left_out = results.read_results(results.find_runs(map(Path, folders)))
+    found, left_out = results.read_results(results.find_runs(map(user_path, folders)))
     if not found:
         problems = "".join(f"\n  {path}: {problem}" for path, problem in left_out)
         raise NTMError(f"no run that has ended is there to report on:{problems}")
@@ -357,7 +359,7 @@ def report(runs: Folder | Sequence[Folder], out: Folder = "report") -> Report:
         left_out += troubles
         sections.append(page.section(task, groups, traces))
     count = f"{len(found)} run{'s' * (len(found) != 1)}, {results.versions(found)}"
-    return Report(page.write(Path(out), sections, left_out, count), left_out)
+    return Report(page.write(user_path(out), sections, left_out, count), left_out)
 
 
 def reproduce(
@@ -381,8 +383,8 @@ def reproduce(
     if quick:
         with StopOnSignal() as stop, SweepConsole(standard_error(), workers=1) as watcher:
             reproduction.train_missing(names, reproduction.SMALL, watcher, stop.requested)
-    found, left_out = reproduction.read_runs(names, [Path(run) for run in runs], quick)
-    return reproduction.make(names, found, left_out, Path(out), quick)
+    found, left_out = reproduction.read_runs(names, [user_path(run) for run in runs], quick)
+    return reproduction.make(names, found, left_out, user_path(out), quick)
 
 
 def bench(

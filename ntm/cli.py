@@ -14,28 +14,40 @@ from typing import Annotated
 
 import typer
 
+from ntm.completion import runs as run_folders
 from ntm.errors import NTMError, out_of_memory
 from ntm.kernels.compiling import ends_process
+from ntm.logs import ToStandardError
 from ntm.options import (
     ConfigArgument,
+    ConfigsArgument,
     DeviceOption,
     JsonOption,
     RunArgument,
     SetOption,
     SlotsOption,
     ThreadsOption,
+    show_version,
 )
-from ntm.logs import ToStandardError
 from ntm.shadowing import check_packages
 
 # A command imports what it needs when it runs: torch takes seconds, and --help needs nothing.
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Train, test and compare Neural Turing Machines on memory tasks.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=show_version),
+    ] = False,
+) -> None:
+    """Train, test and compare Neural Turing Machines on memory tasks."""
 
 
 @app.command("list")
@@ -67,7 +79,11 @@ def train(
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option(help="The run's folder.", show_default="runs/<task>/<model>/seed-<n>"),
+        typer.Option(
+            help="The run's folder.",
+            show_default="runs/<task>/<model>/seed-<n>",
+            autocompletion=run_folders,
+        ),
     ] = None,
     resume: Annotated[
         bool,
@@ -97,18 +113,13 @@ def train(
         config, seed=seed, run=run, settings=settings or [], init=init, resume=resume,
         device=device, engine=engine, threads=threads, progress=not quiet, tensorboard=tensorboard,
     )  # fmt: skip
-    typer.echo(tables.ending(done), err=True)
+    typer.echo(tables.ending(done) + ("" if quiet else tables.what_next(done)), err=True)
     raise typer.Exit(130 if done.status is api.Status.INTERRUPTED else 0)
 
 
 @app.command()
 def sweep(
-    configs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="CONFIG...", help="YAML files, shipped configs or families; or one study."
-        ),
-    ],
+    configs: ConfigsArgument,
     seeds: Annotated[
         int | None,
         typer.Option(min=1, help="Run seeds 1 to N of each combination.", show_default="1"),
@@ -254,7 +265,10 @@ def plot(
 @app.command()
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Runs, or folders that hold runs.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Runs, or folders that hold runs.", autocompletion=run_folders
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The folder of the report.")] = Path("report"),
 ) -> None:

@@ -38,6 +38,11 @@ def legible(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path as a person gives it: ``~`` is the home folder."""
+    return Path(os.path.expanduser(path))
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """What the system refuses is one message, which names the file."""

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from controllers import AnyController, Core, State, build_controller
-from controllers.base import linear
+from controllers.base import each, linear, typed
 from ntm.kernels.border import check_begin, check_inputs
 from ntm.kernels.dispatch import Engine, unroll
 from ntm.memory.base import MemoryConfig
@@ -45,6 +45,9 @@ class ModelConfig:
 class Model(nn.Module):
     """[T, B, I] -> logits [T, B, O]; the outputs of the paper are their logistic sigmoids."""
 
+    #: Whether ``forward`` takes and gives the batch before time.
+    batch_first: bool = False
+
     def __init__(
         self, core: Core | WholeInput, output_size: int, generator: torch.Generator
     ) -> None:
@@ -72,6 +75,24 @@ class Model(nn.Module):
             weighting_grad=weighting_grad,
         )
         return self.readout(outputs), state
+
+    def initial_state(self, batch: int) -> State:
+        """The state before the first step of ``batch`` sequences."""
+        return typed(each(torch.clone, self._causal().initial_state(batch)))
+
+    def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """One step in plain torch: x [B, I] -> logits [B, O] and the next state.
+
+        Without a state, an episode begins.
+        """
+        core = self._causal()
+        y, state = core(x, core.initial_state(len(x)) if state is None else state)
+        return self.readout(y), typed(state)
+
+    def _causal(self) -> Core:
+        if isinstance(self.core, WholeInput):
+            raise ValueError("this model reads the whole input before it answers: it has no steps")
+        return self.core
 
     def run(
         self,

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ntm.completion import configs, runs, trainable
+
 ConfigArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="CONFIG", help="A YAML file, or a shipped config such as copy/ntm-lstm."
+        metavar="CONFIG",
+        help="A YAML file, or a shipped config such as copy/ntm-lstm.",
+        autocompletion=trainable,
     ),
 ]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+ConfigsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="CONFIG...",
+        help="YAML files, shipped configs or families; or one study.",
+        autocompletion=configs,
+    ),
+]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="The folder of a run.", autocompletion=runs)
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; can be repeated."),
 ]
-DeviceOption = Annotated[str, typer.Option(help="The device: auto, cpu or cuda.")]
+DeviceOption = Annotated[str, typer.Option(help="The device: auto, cpu, cuda, cuda:N or mps.")]
 ThreadsOption = Annotated[
     int | None,
     typer.Option(
@@ -32,3 +47,10 @@ SlotsOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object, and nothing else.")
 ]
+
+
+def show_version(wanted: bool) -> None:
+    """Prints the version and ends, if that is what was asked for."""
+    if wanted:
+        typer.echo(f"ntm-suite {metadata.version('ntm-suite')}")
+        raise typer.Exit()

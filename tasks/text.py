@@ -6,6 +6,7 @@ import copy
 import hashlib
 import logging
 import math
+import os
 import re
 import shlex
 import stat
@@ -168,6 +169,7 @@ def within(words: Words, low: int, high: int) -> tuple[int, int]:
 
 def _identity(path: str) -> tuple[str, int, int]:
     """Identifies the content of a file by its size and time of change."""
+    path = os.path.expanduser(path)
     try:
         found = Path(path).stat()
     except (OSError, ValueError) as error:  # ValueError: a name that no file system takes

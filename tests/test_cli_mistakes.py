@@ -36,7 +36,7 @@ def test_a_run_is_not_overwritten_and_can_be_extended(ntm: Terminal) -> None:
         (["train", "small.yaml", "--set", "task.lenght=3"], 2, "did you mean length?"),
         (["train", "small.yaml", "--set", "train.batch=x"], 2, "train.batch: should be a valid"),
         (["train", "--resume", "--run", "nowhere"], 2, "nowhere: no run here"),
-        (["train", "small.yaml", "--device", "tpu"], 2, "should be auto, cpu or cuda"),
+        (["train", "small.yaml", "--device", "tpu"], 2, "should be auto, cpu, cuda"),
         (["train", "small.yaml", "--run", "small.yaml/run"], 1, "cannot be written"),
         (["train", "small.yaml", "--engine", "warp"], 2, "engine: should be 'auto'"),
         (

@@ -106,8 +106,8 @@ def evaluate(
             part = drawn.select(start, min(start + at_once, count))
             on_device = part.to(device)
             logits, _ = model(on_device.inputs, begin=on_device.begin, engine=engine)
-            bits = loss.bits(logits, on_device).double().cpu()
-            errors = loss.errors(logits, on_device).double().cpu()
+            bits = loss.bits(logits, on_device).cpu().double()
+            errors = loss.errors(logits, on_device).cpu().double()
             parts.append((part, bits, task.floor(part).double(), errors))
             if (answers := loss.answers(part)) is not None:
                 asked.append(answers.double())
@@ -149,8 +149,8 @@ class _Steps:
 
 def _by_step(loss: Loss, logits: Tensor, episode: Episode) -> tuple[Tensor, Tensor]:
     """Bits and wrong answers of each step, [T, B]."""
-    bits = loss.step_nats(logits, episode).double().cpu() / math.log(2)
-    return bits, loss.step_errors(logits, episode).double().cpu()
+    bits = loss.step_nats(logits, episode).cpu().double() / math.log(2)
+    return bits, loss.step_errors(logits, episode).cpu().double()
 
 
 def _accuracy(wrong: float, asked: float) -> float:

@@ -48,7 +48,7 @@ def sample(
     logits, state = model(one_hot[read][:, None])
     written: list[int] = []
     for _ in range(length):
-        written.append(_draw(logits[-1, 0].double().cpu().numpy(), temperature, rng))
+        written.append(_draw(logits[-1, 0].cpu().double().numpy(), temperature, rng))
         logits, state = model(one_hot[written[-1]][None, None], state)
     return unfold(np.array([*given.tolist(), *written]))
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import zipfile
 import zlib
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ntm.errors import NTMError
-from ntm.files import write_file
+from ntm.files import user_path, write_file
 from ntm.memory.ntm import NTMCell, Step
 from ntm.model import Model
 from tasks.episode import Episode
@@ -61,18 +61,19 @@ class Trace:
     outputs: Array  # [T, O] probabilities of a 1; of classes [T, 1], of what came
     ntm: NTMTrace | None
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes an .npz that holds plain arrays."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "ntm"}
         if self.ntm is not None:
             arrays |= {f"ntm.{f.name}": getattr(self.ntm, f.name) for f in fields(NTMTrace)}
         stream = io.BytesIO()
         np.savez_compressed(stream, **arrays)
-        write_file(path, stream.getvalue())
+        write_file(user_path(path), stream.getvalue())
 
     @classmethod
-    def load(cls, path: Path) -> Trace:
+    def load(cls, path: str | os.PathLike[str]) -> Trace:
         """Reads what ``save`` wrote."""
+        path = user_path(path)
         try:
             with zipfile.ZipFile(path) as archive:
                 data = _arrays(archive)
@@ -118,8 +119,8 @@ def record(
     device = next(model.parameters()).device
     inputs = one.inputs.to(device)
     if not isinstance(model.core, NTMCell):
-        logits, _ = model(inputs, begin=one.begin.to(device))
-        return _trace(one, logits, loss, ntm=None)
+        outputs, _ = model.run(inputs, begin=one.begin.to(device))
+        return _trace(one, model.readout(outputs), loss, ntm=None)
 
     state = model.core.initial_state(1, slots)
     logits, rows = [], []

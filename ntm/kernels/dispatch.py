@@ -115,16 +115,21 @@ def learner(
     None where autograd has to do it: on the reference, or where somebody listens to it. It goes
     by where parameters and their ``.grad`` lie now, so they may not be moved.
     """
-    core, readout = model.core, model.readout
-    border.check_options(core, recompute_every, weighting_grad)  # type: ignore[arg-type]
-    if not isinstance(core, Core) or select(core, engine).engine != "fused":
-        return None
-    if modules.circumstance() is not None or not _is_plain(model, core, readout):  # type: ignore[arg-type]
+    border.check_options(model.core, recompute_every, weighting_grad)  # type: ignore[arg-type]
+    if not has_learner(model, engine):
         return None
     from ntm.kernels.numba import Learner
 
     options = {"recompute_every": recompute_every, "weighting_grad": weighting_grad}
-    return Learner(core, readout, **options)  # type: ignore[arg-type]
+    return Learner(model.core, model.readout, **options)  # type: ignore[arg-type]
+
+
+def has_learner(model: nn.Module, engine: Engine = "auto") -> bool:
+    """Whether there is a :func:`learner` of the model as it is now."""
+    core, readout = model.core, model.readout
+    if not isinstance(core, Core) or select(core, engine).engine != "fused":
+        return False
+    return modules.circumstance() is None and _is_plain(model, core, readout)  # type: ignore[arg-type]
 
 
 def _is_plain(model: nn.Module, core: Core, readout: nn.Module) -> bool:
@@ -135,15 +140,15 @@ def _is_plain(model: nn.Module, core: Core, readout: nn.Module) -> bool:
         return False
     if type(readout) is not nn.Linear or readout.in_features != core.output_size:
         return False
-    first = next(modules.tensors_of(core))
-    return readout.bias is not None and all(
+    dtype = next(modules.tensors_of(core)).dtype
+    return readout._parameters["bias"] is not None and all(
         p.grad is not None
         and p.requires_grad
-        and p.dtype is first.dtype
+        and p.dtype is dtype
         and p.is_cpu
         and not p._backward_hooks
         and not p._post_accumulate_grad_hooks
-        for p in model.parameters()
+        for p in modules.parameters_of(model)
     )
 
 

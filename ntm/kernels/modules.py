@@ -127,6 +127,14 @@ def tensors_of(module: nn.Module) -> Iterator[Tensor]:
                         yield tensor
 
 
+def parameters_of(module: nn.Module) -> Iterator[nn.Parameter]:
+    """All parameters; as ``parameters()``, but several times as fast."""
+    for one in _tree(module):
+        for parameter in one._parameters.values():
+            if parameter is not None:
+                yield parameter
+
+
 def _tree(module: nn.Module) -> list[nn.Module]:
     """The module and all inside it."""
     found = [module]

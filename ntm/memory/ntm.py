@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
-from controllers.base import Core, State, linear, plain_numbers, uniform
+from controllers.base import Core, State, each, linear, plain_numbers, uniform
 from ntm.memory import addressing
 from ntm.memory.access import INITIAL_MEMORY, read, write
 from ntm.memory.base import STRICT, MemoryConfig
@@ -116,6 +117,18 @@ class NTMState(NamedTuple):
     weights: Tensor  # [B, H, N]  w_t, read heads first, then write heads; shared ones once
     reads: Tensor  # [B, R, W]  r_t
     controller: State
+
+    def detach(self) -> NTMState:
+        """The same numbers without the graph that led to them: for truncated backpropagation."""
+        return each(Tensor.detach, self)
+
+    def to(self, *args: Any, **kwargs: Any) -> NTMState:
+        """On another device or in another type, as :meth:`torch.Tensor.to` takes them."""
+        return each(lambda tensor: tensor.to(*args, **kwargs), self)
+
+
+torch.serialization.add_safe_globals([NTMState])  # torch.load executes nothing, and reads states
+pytree._register_namedtuple(NTMState, serialized_type_name="ntm.NTMState")  # for torch.export.save
 
 
 class Step(NamedTuple):

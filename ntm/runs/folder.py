@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ntm.errors import NTMError, RunExistsError, RunNotFoundError, UsageError
-from ntm.files import TEMPORARY, write_file, writing
+from ntm.files import TEMPORARY, user_path, write_file, writing
 from ntm.runs import evaluations
 from ntm.runs.evaluations import Evaluation
 from ntm.runs.locking import locked
@@ -49,7 +49,7 @@ class RunDir:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
         self.config_file = self.path / "config.yaml"
         self.manifest_file = self.path / "manifest.json"
         self.metrics_file = self.path / "metrics.csv"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import torch
@@ -103,14 +104,28 @@ def find_device(name: str, config: Config) -> torch.device:
     for, on the fused engine: a step of it is many small operations, which take a GPU longer to
     launch than the CPU to do.
     """
-    if name not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"--device {name}: should be auto, cpu or cuda")
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UsageError("--device cuda: torch sees no CUDA GPU here; --device cpu runs anywhere")
-    if name == "auto" and available:
+    if name != "auto":
+        return _named_device(name)
+    if torch.cuda.is_available():
         model = new_model(config)
         fused = choose_engine(config, model).engine == "fused"
         on_cpu = fused and not has_torch_kernels(model.core)
         return torch.device("cpu" if on_cpu else "cuda")
-    return torch.device("cpu" if name == "auto" else name)
+    return torch.device("cpu")
+
+
+def _named_device(name: str) -> torch.device:
+    """Raises UsageError for a device that torch does not have here; the message names those."""
+    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]+)?", name):
+        raise UsageError(f"--device {name}: should be auto, cpu, cuda, cuda:N or mps")
+    gpus = torch.cuda.is_available()
+    there = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count() if gpus else 0))]
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    if name not in there and not (name == "cuda" and gpus):
+        raise UsageError(f"--device {name}: torch has no such device here, only {', '.join(there)}")
+    return torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    """What a device is: cpu, mps, or the name of a GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

@@ -18,7 +18,7 @@ from ntm.errors import UsageError
 from ntm.kernels.threads import threads
 from ntm.model import Model
 from ntm.runs.folder import RunDir
-from ntm.runs.models import choose_engine, new_model, take_weights
+from ntm.runs.models import choose_engine, device_name, new_model, take_weights
 from ntm.runs.processor import processor
 from ntm.training import limits
 from ntm.training.curriculum import lessons
@@ -192,7 +192,7 @@ def _circumstances(config: Config, model: Model) -> dict[str, Any]:
     return {
         "engine": engine,
         "engine_reason": reason,
-        "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "device": device_name(device),
         "threads": threads(),
         "versions": {
             "python": platform.python_version(),

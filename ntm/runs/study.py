@@ -26,7 +26,7 @@ from pydantic.dataclasses import dataclass
 import configs
 from ntm.analysis.results import Result, read_results
 from ntm.errors import NTMError, UsageError
-from ntm.files import write_file
+from ntm.files import user_path, write_file
 from ntm.runs.jobs import Job, Test
 from ntm.runs.sweep import SweepState, SweepWatcher
 from ntm.training.dialect import read_yaml
@@ -162,7 +162,7 @@ def find_study(source: str) -> Path | None:
     if source in configs.shipped_studies():
         return configs.FOLDER / f"{source}.yaml"
     with contextlib.suppress(OSError, ValueError):  # a name that no file system takes
-        path = Path(source)
+        path = user_path(source)
         if path.is_file() and "variants" in read_yaml(path):
             return path
     return None

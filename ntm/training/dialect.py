@@ -37,6 +37,14 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _number(loader: Loader, node: yaml.ScalarNode) -> float:
+    """A float, or an int where it is a whole number: 1e5 is one, wherever one is asked for."""
+    value = float(loader.construct_yaml_float(node))
+    return int(value) if value.is_integer() and abs(value) < 2**63 else value
+
+
+Loader.add_constructor("tag:yaml.org,2002:float", _number)
+
 #: Besides syntax errors: numbers of thousands of digits, impossible dates, deep nesting.
 _NOT_YAML = (yaml.YAMLError, ValueError, OverflowError, RecursionError)
 

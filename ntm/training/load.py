@@ -13,6 +13,7 @@ import yaml
 
 import configs
 from ntm.errors import UsageError
+from ntm.files import user_path
 from ntm.training import family
 from ntm.training.dialect import apply_setting, read_yaml, split_setting
 from ntm.training.messages import validate
@@ -99,8 +100,8 @@ def find_config(source: str | Path) -> tuple[Path, str | None]:
 def _file(source: str) -> Path | None:
     """The file of this name, or of the shipped config, family or study of this name."""
     with contextlib.suppress(OSError, ValueError):  # a name that no file system takes
-        if Path(source).is_file():
-            return Path(source)
+        if (path := user_path(source)).is_file():
+            return path
     return configs.FOLDER / f"{source}.yaml" if source in _shipped() else None
 
 

@@ -6,14 +6,14 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch.optim import Optimizer
 
 from ntm.analysis.evaluate import evaluate
-from ntm.errors import NotFiniteError
+from ntm.errors import NotFiniteError, UsageError
 from ntm.model import Model
 from ntm.runs.folder import RunDir
 from ntm.runs.models import choose_engine, load_weights
@@ -43,14 +43,43 @@ from tasks import Episode
 OVERFLOWS = 10
 
 
+@runtime_checkable
 class Watcher(Protocol):
-    """Receives the rows of training as they are written: a progress bar, a log."""
+    """Is shown the rows of training as they are written: a progress bar, an experiment tracker.
+
+    Any object with these two methods is one. Their names are the columns of metrics.csv and of
+    eval.csv; ``sequences`` counts the steps. What a watcher raises ends training.
+    """
 
     def reported(self, row: dict[str, float]) -> None:
-        """A row of metrics was written."""
+        """A row of metrics: sequences, seconds, bits, bit_errors, grad_norm, lr, skipped."""
 
     def validated(self, row: dict[str, float]) -> None:
-        """A row of validation was written."""
+        """A row of validation: sequences, seconds, bits, floor, bit_errors, sequence_accuracy."""
+
+
+class Watchers:
+    """Several watchers as one."""
+
+    def __init__(self, *watchers: Watcher | None) -> None:
+        self._watchers = [watcher for watcher in watchers if watcher is not None]
+
+    def reported(self, row: dict[str, float]) -> None:
+        for watcher in self._watchers:
+            watcher.reported({**row})
+
+    def validated(self, row: dict[str, float]) -> None:
+        for watcher in self._watchers:
+            watcher.validated({**row})
+
+
+def check_watcher(watcher: object) -> None:
+    """Raises UsageError where something else than a watcher, or None, was given."""
+    if watcher is not None and not isinstance(watcher, Watcher):
+        raise UsageError(
+            f"watcher: should have the methods reported(row) and validated(row), which "
+            f"{watcher!r} has not"
+        )
 
 
 def train(

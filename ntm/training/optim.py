@@ -12,13 +12,13 @@ from torch.optim import Optimizer
 
 
 def flatten(module: nn.Module) -> nn.Parameter:
-    """All parameters of a module as one long vector, of which each becomes a view.
+    """All trained parameters of a module as one long vector, of which each becomes a view.
 
     A step of an elementwise optimiser, the norm of the gradient and its clipping are then a few
     operations on one vector instead of a few for each parameter: at batch 1 those took as long
     as the kernels. The gradients are views of the vector's gradient, which is zeroed in place.
     """
-    parameters = list(module.parameters())
+    parameters = [p for p in module.parameters() if p.requires_grad]
     flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
     flat.grad = torch.zeros_like(flat)
     start = 0

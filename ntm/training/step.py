@@ -15,8 +15,9 @@ from ntm.memory.ntm import NTMCell
 from ntm.model import Model
 from ntm.training.optim import GravesRMSprop, Ridge
 from ntm.training.schema import AdamConfig, ClipConfig, Config, RidgeConfig, RMSpropConfig
+from ntm.whole_input import WholeInput
 from tasks import Episode
-from tasks.losses import BITS, Bits
+from tasks.losses import BITS, Bits, Loss
 
 
 def build_optimizer(config: Config, parameters: nn.Parameter, fused: bool = False) -> Optimizer:
@@ -74,20 +75,35 @@ def differentiation(
     learn = learner(model, **options) if loss is BITS else None
 
     def differentiate(episode: Episode, slots: int | None) -> Cost:
-        inputs, targets, mask = episode.inputs, episode.targets, episode.mask
         gradient.zero_()
-        if learn is not None:
-            return Cost(*learn(inputs, targets, mask, slots=slots))
-        state = None
-        if slots is not None:  # so there is a memory
-            state = cast("NTMCell", model.core).initial_state(inputs.shape[1], slots)
-        logits, _ = model(inputs, state, begin=episode.begin, **options)
-        check_targets(inputs, targets, mask, loss.target_size(logits.shape[-1]))
-        nats = loss.nats(logits, episode)
-        nats.mean().backward()
-        return Cost(nats.detach(), loss.errors(logits.detach(), episode))
+        if learn is None:
+            return backpropagate(model, episode, slots, loss, options)
+        return Cost(*learn(episode.inputs, episode.targets, episode.mask, slots=slots))
 
     return differentiate
+
+
+def backpropagate(
+    model: Model, episode: Episode, slots: int | None, loss: Loss, options: dict[str, Any]
+) -> Cost:
+    """Adds the gradients of the mean cost of a sequence, in nats, with autograd.
+
+    slots: of the memory, if it is to have others. options: of :func:`ntm.kernels.dispatch.unroll`.
+    """
+    inputs, targets, mask = episode.inputs, episode.targets, episode.mask
+    state = None
+    if slots is not None:  # so there is a memory
+        state = cast("NTMCell", model.core).initial_state(inputs.shape[1], slots)
+    if isinstance(model.core, WholeInput):
+        options = {**options, "begin": episode.begin}
+    if model.batch_first:
+        logits = model(inputs.transpose(0, 1), state, **options)[0].transpose(0, 1)
+    else:
+        logits, _ = model(inputs, state, **options)
+    check_targets(inputs, targets, mask, loss.target_size(logits.shape[-1]))
+    nats = loss.nats(logits, episode)
+    nats.mean().backward()
+    return Cost(nats.detach(), loss.errors(logits.detach(), episode))
 
 
 def _observation(model: Model, optimizer: Ridge, loss: Bits, engine: Engine) -> Differentiate:

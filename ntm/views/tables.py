@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -33,6 +34,15 @@ def ending(run: Run) -> str:
     if run.best_bits is not None:
         text += f"; best validation {run.best_bits:.4f} {run.config.task.axis_label}"
     return f"{text}\n{run.path}"
+
+
+def what_next(run: Run) -> str:
+    """Lines to copy: what can be done with a run that has ended."""
+    if run.status is None or not run.status.is_complete:
+        return ""
+    folder = shlex.quote(str(run.path))
+    commands = [f"ntm {command} {folder}" for command in ("evaluate", "plot", "report")]
+    return "\n".join(["", "next:", *(f"  {command}" for command in commands)])
 
 
 def swept(found: Sweep) -> str:

@@ -26,9 +26,9 @@ def test_a_device_is_found(available: bool, monkeypatch: pytest.MonkeyPatch) -> 
         if available:
             assert find_device("cuda", config).type == "cuda"
         else:
-            with pytest.raises(UsageError, match="torch sees no CUDA GPU here"):
+            with pytest.raises(UsageError, match="torch has no such device here, only cpu"):
                 find_device("cuda", config)
-    with pytest.raises(UsageError, match="should be auto, cpu or cuda"):
+    with pytest.raises(UsageError, match="should be auto, cpu, cuda, cuda:N or mps"):
         find_device("tpu", machine)
 
 

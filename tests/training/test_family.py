@@ -237,7 +237,7 @@ def test_a_model_that_is_not_there_gets_the_nearest_name(
         ("fixed: {controller: {kind: lstm, size: 6}}", "fixed:",
          "changed.yaml: models.fixed: should be a model, such as {controller: {kind: lstm}}"),
         ("parameters: 700", "parameters: 0", "parameters: should be greater than or equal to 1"),
-        ("parameters: 700", "parameters: 1e3", "parameters: should be a valid integer"),
+        ("parameters: 700", "parameters: 1e-3", "parameters: should be a valid integer"),
         ("parameters:", "parameter:", "parameter: no such key; did you mean parameters?"),
         ("{kind: gru}", "{kind: gur}", "model.controller.kind: 'gur' is not one of"),
         ("{kind: gru}}", "{kind: gru}, memroy: {slots: 4}}",
