@@ -353,11 +353,8 @@ def report(runs: Folder | Sequence[Folder], out: Folder = "report") -> Report:
     if not found:
         problems = "".join(f"\n  {path}: {problem}" for path, problem in left_out)
         raise NTMError(f"no run that has ended is there to report on:{problems}")
-    sections = []
-    for task, groups in results.group(found).items():
-        traces, troubles = results.traces_of(groups)
-        left_out += troubles
-        sections.append(page.section(task, groups, traces))
+    sections, troubles = page.sections(found)
+    left_out += troubles
     count = f"{len(found)} run{'s' * (len(found) != 1)}, {results.versions(found)}"
     return Report(page.write(user_path(out), sections, left_out, count), left_out)
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
-import contextlib
-import io
 import json
 import logging
 import sys
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -27,9 +23,10 @@ from ntm.options import (
     SetOption,
     SlotsOption,
     ThreadsOption,
-    show_version,
+    VersionOption,
 )
 from ntm.shadowing import check_packages
+from ntm.terminal import describe, print_problems, print_report, write_anything
 
 # A command imports what it needs when it runs: torch takes seconds, and --help needs nothing.
 
@@ -42,10 +39,7 @@ app = typer.Typer(
 
 @app.callback()
 def about(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Show the version.", is_eager=True, callback=show_version),
-    ] = False,
+    version: VersionOption = False,
 ) -> None:
     """Train, test and compare Neural Turing Machines on memory tasks."""
 
@@ -59,9 +53,9 @@ def list_() -> None:
     typer.echo(f"tasks: {', '.join(found.tasks)}")
     typer.echo(f"controllers: {', '.join(found.controllers)}")
     typer.echo(f"memories: {', '.join(found.memories)}")
-    _describe("configs, for ntm train NAME:", found.configs)
-    _describe("families of models, for ntm sweep NAME; one of them is NAME:MODEL:", found.families)
-    _describe("studies of many seeds, for ntm sweep NAME:", found.studies)
+    describe("configs, for ntm train NAME:", found.configs)
+    describe("families of models, for ntm sweep NAME; one of them is NAME:MODEL:", found.families)
+    describe("studies of many seeds, for ntm sweep NAME:", found.studies)
     for line in found.problems:
         typer.echo(line, err=True)
 
@@ -165,7 +159,7 @@ def sweep(
     )  # fmt: skip
     typer.echo(tables.swept(done), err=True)
     if done.report is not None:
-        _print_report(done.report.files, done.report.left_out)
+        print_report(done.report.files, done.report.left_out)
     raise typer.Exit(130 if done.left else 1 if done.failed else 0)
 
 
@@ -276,7 +270,7 @@ def report(
     from ntm import api
 
     done = api.report(runs, out)
-    _print_report(done.files, done.left_out)
+    print_report(done.files, done.left_out)
 
 
 @app.command()
@@ -302,7 +296,7 @@ def reproduce(
         typer.echo(path)
         if table := done.tables.get(path.stem):
             typer.echo(f"\n{table}\n")
-    _print_problems(done.left_out)
+    print_problems(done.left_out)
     for text in done.missing:
         typer.echo(text, err=True)
     raise typer.Exit(1 if done.not_drawn else 0)
@@ -326,42 +320,10 @@ def bench(
     tables.show(tables.bench(found.about, found.rows))
 
 
-def _describe(heading: str, names: Mapping[str, str]) -> None:
-    typer.echo(heading)
-    for name, description in names.items():
-        typer.echo(f"  {name:{max(map(len, names))}}  {description}")
-
-
-def _print_report(files: Iterable[Path], left_out: Iterable[tuple[Path, str]]) -> None:
-    for path in files:
-        typer.echo(path)
-    _print_problems(left_out)
-
-
-def _print_problems(left_out: Iterable[tuple[Path, str]]) -> None:
-    for path, problem in left_out:
-        typer.echo(f"left out: {path}: {problem}", err=True)
-
-
-def _encoded(error: UnicodeError) -> tuple[str | bytes, int]:
-    """A path's bytes as they were; any other character that an encoding lacks as an escape."""
-    with contextlib.suppress(UnicodeError):
-        return codecs.lookup_error("surrogateescape")(error)
-    return codecs.lookup_error("backslashreplace")(error)
-
-
-def _write_anything() -> None:
-    """Lets no name stop a command: the terminal's encoding may lack its characters."""
-    codecs.register_error("ntm", _encoded)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="ntm")
-
-
 @ends_process
 def main() -> None:
     """Runs the command line; a mistake that the user can mend is one message, no traceback."""
-    _write_anything()
+    write_anything()
     log = logging.getLogger("ntm")
     log.setLevel(logging.INFO)
     log.handlers = [ToStandardError()]

@@ -49,8 +49,14 @@ JsonOption = Annotated[
 ]
 
 
-def show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     """Prints the version and ends, if that is what was asked for."""
     if wanted:
         typer.echo(f"ntm-suite {metadata.version('ntm-suite')}")
         raise typer.Exit()
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
+]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ntm.views.report.page import Section, section, write
+from ntm.views.report.page import Section, section, sections, write
 from ntm.views.report.pictures import ylabel
 from ntm.views.report.words import markdown, number
 
-__all__ = ["Section", "markdown", "number", "section", "write", "ylabel"]
+__all__ = ["Section", "markdown", "number", "section", "sections", "write", "ylabel"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +14,12 @@ import numpy as np
 from ntm.analysis.results import (
     Comparison,
     Group,
+    Result,
     Trouble,
     compare,
     effort,
+    group,
+    traces_of,
     unlike,
 )
 from ntm.analysis.trace import Trace
@@ -60,6 +63,16 @@ def section(task: str, groups: list[Group], traces: dict[str, Trace]) -> Section
             (g.name, [r.manifest.get("command", "unknown") for r in g.results]) for g in groups
         ],
     )
+
+
+def sections(found: Iterable[Result]) -> tuple[list[Section], list[Trouble]]:
+    """A section for each task; and the runs that gave no trace, and why."""
+    made, troubles = [], []
+    for task, groups in group(found).items():
+        traces, missing = traces_of(groups)
+        troubles += missing
+        made.append(section(task, groups, traces))
+    return made, troubles
 
 
 def write(
