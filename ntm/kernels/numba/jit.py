@@ -26,6 +26,8 @@ import numba
 import numba.extending
 from numba.core.caching import FunctionCache
 
+from ntm.kernels.numba.inlining import Inlined
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 log = logging.getLogger("ntm")
@@ -132,7 +134,7 @@ def device_function(function: F) -> F:
     own and one inside the kernel. A process that has just compiled runs the first, one that reads
     the cache the second, and they round differently: a resumed run would not be bit for bit.
     """
-    compiled: F = numba.njit(**FAST, forceinline=True)(function)
+    compiled: F = numba.njit(**FAST, forceinline=True, pipeline_class=Inlined)(function)
     return compiled
 
 
@@ -149,7 +151,7 @@ def inlined(function: F) -> F:
 
 def exact(function: F) -> F:
     """What a kernel calls, where (x + c) - c must stay what it says."""
-    compiled: F = numba.njit(**EXACT, forceinline=True)(function)
+    compiled: F = numba.njit(**EXACT, forceinline=True, pipeline_class=Inlined)(function)
     return compiled
 
 
