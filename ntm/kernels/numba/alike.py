@@ -19,6 +19,7 @@ backward pass works on these at every step.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ def rows(slots: Any, steps: Any) -> Rows:
 rows_at = device_function(rows)
 
 
+@lru_cache(maxsize=1024)
 def place_slots(
     count: int, reach: int, alike: bool, steps: int, clips: bool
 ) -> tuple[Slots, Slots, int]:
@@ -50,15 +52,16 @@ def place_slots(
 
     clips: whether derivatives are clipped slot by slot.
     """
-    if not alike:
-        slots = Slots(count, 0, reach, -1, 0)
-        return slots, slots, count
     far = reach * (2 * steps if clips else steps + 1)  # a step more than there are: see ``extend``
     columns = min(count, 2 * (far | (WHOLE - 1)) + 2)
+    if not alike or (clips and columns == count):
+        slots = Slots(count, 0, reach, -1, 0)
+        return slots, slots, count
     slots = Slots(count, columns // 2, reach, 0, 0)
     return slots, slots._replace(least=far) if clips else slots, columns
 
 
+@lru_cache(maxsize=1024)
 def start(slots: Slots) -> Array:
     """Which of the first two slots each column of the first run is like."""
     run = rows(slots, 0)
@@ -67,8 +70,10 @@ def start(slots: Slots) -> Array:
     return which
 
 
-def columns(run: Rows) -> slice:
-    """The columns of a run."""
+@lru_cache(maxsize=1024)
+def columns_at(slots: Slots, steps: int) -> slice:
+    """The columns of :func:`rows`."""
+    run = rows(slots, steps)
     return slice(run.first, run.first + run.count)
 
 

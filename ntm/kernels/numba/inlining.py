@@ -19,9 +19,6 @@ from numba.core.typed_passes import NativeLowering
 class _Library(JITCodeLibrary):  # type: ignore[misc]  # Numba has no types
     """Code that is linked into other code, and optimised there."""
 
-    def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self._codegen._data_layout
-
     def _optimize_final_module(self) -> None:
         pass
 

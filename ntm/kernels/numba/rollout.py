@@ -11,7 +11,7 @@ import numpy as np
 from ntm.kernels.kinds import Array
 from ntm.kernels.layout import Heads, Layout
 from ntm.kernels.numba import kernel
-from ntm.kernels.numba.alike import columns, fold, place_slots, rows, stands_for, start
+from ntm.kernels.numba.alike import columns_at, fold, place_slots, stands_for, start
 from ntm.kernels.numba.parameters import add_gradients
 from ntm.kernels.numba.records import Gradients, HeadSizes, Parameters, Slots
 from ntm.kernels.numba.threads import run, shares
@@ -167,7 +167,7 @@ class Rollout:
 
         The first of n rows stands for all that are alike.
         """
-        if not self.heads.H or self.slots.begun < 0:
+        if not self.heads.H or (self.slots.begun < 0 and state[0].shape[1] == self.slots.count):
             return list(state)
         memory, weights, *rest = state
         which = start(self.slots)
@@ -187,7 +187,7 @@ class Rollout:
         v, c = tape.v[0], tape.c[0]
         if self.heads.H:
             memory, weights, reads, *state = state
-            first, wider = columns(rows(slots, 0)), columns(rows(kept, 1))
+            first, wider = columns_at(slots, 0), columns_at(kept, 1)
             for array, given in (
                 (tape.memory[0], memory.swapaxes(1, 2)),
                 (tape.weights[0], weights),
@@ -207,7 +207,7 @@ class Rollout:
         at = (span.stop - span.start) & tape.mask
         v, c, found = tape.v[at], tape.c[at], []
         if heads.H:
-            carried = columns(rows(self.slots, span.stop))
+            carried = columns_at(self.slots, span.stop)
             reads = v[:, places.reads[0]].reshape(self.batch, heads.R, heads.W)
             found = [tape.last[..., carried].swapaxes(1, 2), tape.weights[at][..., carried], reads]
         found += [(c if is_c else v)[:, place] for is_c, place, _ in places.state]
@@ -220,7 +220,7 @@ class Rollout:
             array.fill(0)
         found, rest = [], list(dend)
         if heads.H:
-            last, first = (columns(rows(self.kept, step)) for step in (self.steps, 0))
+            last, first = (columns_at(self.kept, step) for step in (self.steps, 0))
             if dend:
                 memory, weights, *rest = dend
                 if memory is not None:
