@@ -14,7 +14,7 @@ from ntm.model import Model
 
 pytest.importorskip("numba")
 
-from ntm.kernels.numba import Learner, cost
+from ntm.kernels.numba import Learner
 from tests.kernels.common import KINDS, VARIANTS, Case, config_of, make
 
 
@@ -112,8 +112,7 @@ def check(model: Model, *episode: Tensor, recompute_every: int | None = None) ->
             assert ((p.grad - times * gradient).abs().max() / scale).item() < 1e-9
 
 
-def test_with_another_number_of_slots_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "FIRSTS", 2)  # so that some have to be made again
+def test_with_another_number_of_slots_for_once() -> None:
     model, *episode = made(Case(T=6, B=19, R=2, N=12), outputs=4)
     cell, learner = cast("NTMCell", model.core), learner_of(model)
     for given, slots in ((5, 5), (31, 31), (None, 12), (12, 12), (5, 5)):

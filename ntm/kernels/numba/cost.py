@@ -29,9 +29,6 @@ from ntm.kernels.numba.sequence import arrays
 from ntm.kernels.numba.threads import hand_out, shares
 from ntm.kernels.threads import threads
 
-#: First states that a learner keeps, by the number of slots.
-FIRSTS = 256
-
 
 class Learner:
     """Costs and gradients of a core with a linear readout, whose parameters each have a ``.grad``.
@@ -65,9 +62,10 @@ class Learner:
         self.takes = (layout.inputs,)
         #: The matrices that the last call transposed.
         self.packed: Array | None = None
-        self.first = arrays(layout.flatten(core.initial_state(1)))
-        #: The first memory and weights, by the number of slots.
-        self.firsts: dict[int, list[Array]] = {}
+        #: Whether all slots begin alike, so that two show what any number of them are.
+        self.alike = layout.cell is not None and layout.cell.M0 is None
+        few = {"slots": 2} if self.alike else {}
+        self.first = arrays(layout.flatten(core.initial_state(1, **few)))
         #: Which tensors of the first state are learned.
         self.learned = [start is not None for start in starts]
         #: Whether there is anything to learn but the readout.
@@ -98,7 +96,7 @@ class Learner:
         border.check_targets(inputs, targets, mask, len(self.readout[0]), inputs.dtype)
         if 0 in inputs.shape[:2]:
             raise ValueError(f"inputs is {list(inputs.shape)}: there is nothing to learn from")
-        self._begin(slots)
+        N = self._slots(slots)
         parameters = pack(self.layout, self.parameters, self.dtype, self.packed)
         self.packed = parameters.weights
         episode = arrays([inputs, targets, mask])
@@ -111,28 +109,23 @@ class Learner:
         for sinks in self.sinks[1:used]:
             for sink in sinks:
                 sink.fill(0)
-        hand_out(self._learn, (parameters, episode, found), shared)
+        hand_out(self._learn, (parameters, N, episode, found), shared)
         for sinks in self.sinks[1:used]:
             for total, sink in zip(self.sinks[0], sinks, strict=True):
                 total += sink
         return torch.from_numpy(found[0]), torch.from_numpy(found[1])
 
-    def _begin(self, slots: int | None) -> None:
-        """Puts the first memory and weights of so many slots into the first state."""
+    def _slots(self, wanted: int | None) -> int:
+        """N, of this step's memory; 0 without one."""
         cell = self.layout.cell
         if cell is None:
-            return
-        slots = cell.slots if slots is None else slots
-        if slots not in self.firsts:
-            if len(self.firsts) >= FIRSTS:
-                self.firsts.clear()
-            first = cell.initial_memory(1, slots), cell.initial_weights(1, slots)
-            # Not made contiguous: a constant memory is one number, however many slots it has.
-            self.firsts[slots] = [tensor.detach().numpy() for tensor in first]
-        self.first[:2] = self.firsts[slots]
+            return 0
+        if wanted is None or self.alike:
+            return cell.slots if wanted is None else wanted
+        return cell.initial_memory(1, wanted).shape[1]  # which refuses all but its own number
 
     def _learn(
-        self, parameters: Parameters, episode: list[Array], found: Array, share: Share
+        self, parameters: Parameters, slots: int, episode: list[Array], found: Array, share: Share
     ) -> None:
         """One thread's samples."""
         count, number = len(self.parameters), self.dtype.type
@@ -141,12 +134,11 @@ class Learner:
         for g0 in range(share.start, share.stop, GROUP):
             group = slice(g0, min(g0 + GROUP, share.stop))
             xs, ys, mask = (np.ascontiguousarray(array[:, group]) for array in episode)
-            slots = self.first[0].shape[1] if self.layout.heads.H else 0
-            rollout = Rollout(self.layout, parameters, xs, slots, **self.options)
+            rollout = Rollout(self.layout, parameters, xs, slots, self.alike, **self.options)
             if self.trains:
                 outputs, _ = rollout.forward(self.first, wants_end=False)
             else:
-                outputs, _ = rollout.infer(self.first)
+                outputs, _ = rollout.infer(self.first, wants_end=False)
             dlogits, doutputs = np.empty_like(ys), np.empty_like(outputs)
             targets = Targets(ys, mask, number(1 / found.shape[1]))
             nats, errors = found[:, group]

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from ntm.kernels.numba.alike import extend
 from ntm.kernels.numba.jit import device_function
 from ntm.kernels.numba.math import exp, larger, log, sigmoid, softplus, softplus_slope, tanh
 from ntm.kernels.numba.products import Matrix, add_dots, add_product, at
@@ -43,11 +44,15 @@ def dot(x: Any, y: Any) -> Any:
 
 
 @device_function
-def wrap(padded: Any, half: Any, N: Any) -> None:
-    """Continue x = padded[half : half + N] on both sides: padded[p] = x[(p - half) mod N]."""
+def surround(padded: Any, half: Any, rows: Any) -> None:
+    """Continue x = padded[half : half + N] on both sides: around the circle, or with its first."""
+    N = rows.count
     for p in range(half):
-        padded[p] = padded[half + (p - half) % N]
-        padded[half + N + p] = padded[half + p % N]
+        if rows.circular:
+            padded[p] = padded[half + (p - half) % N]
+            padded[half + N + p] = padded[half + p % N]
+        else:
+            padded[p] = padded[half + N + p] = padded[half]
 
 
 @device_function
@@ -67,6 +72,39 @@ def convolve(padded: Any, s: Any, reverse: Any, out: Any) -> None:
         moved, share = padded[start : start + N], s[j]
         for i in range(N):
             out[i] += share * moved[i]
+
+
+@device_function
+def convolve_backward(dpadded: Any, s: Any, rows: Any, dgated: Any) -> None:
+    """The derivatives by w^g, from those by w~, dpadded[half : half + N].
+
+    Beside a run of columns lie slots like its first, whose neighbours are such slots as well.
+    """
+    N, S, half = rows.count, s.shape[0], s.shape[0] // 2
+    if rows.circular:
+        surround(dpadded, half, rows)
+        convolve(dpadded, s, True, dgated)
+        return
+    alike = dpadded[half]  # a sum over all of them
+    beside = alike - alike
+    each = alike / rows.like if rows.settled else beside
+    dpadded[half] = each
+    for p in range(half):
+        dpadded[p] = dpadded[half + N + p] = each
+    convolve(dpadded, s, True, dgated)
+    for p in range(half):
+        for j in range(S):  # w~(i) has padded[i + 2 half - j], here those of p and of half + N + p
+            left, right = p - 2 * half + j, N - half + p + j
+            if left >= 0:
+                beside += s[j] * dpadded[half + left]
+            if right < N:
+                beside += s[j] * dpadded[half + right]
+    # Sums have what others of the run hand to one of them. Where all of those have the same
+    # derivative that is as much as they hand to others.
+    own = dgated[0] + beside
+    dgated[0] = alike - alike if rows.settled else own
+    for j in range(S):
+        dgated[0] += s[j] * alike
 
 
 @device_function
@@ -108,18 +146,19 @@ def normalise(e: Any, floor: Any, keys: Any) -> None:
 
 
 @device_function
-def inverse_norms(memory: Any, floor: Any, inverse: Any) -> None:
-    W, N = memory.shape
+def inverse_norms(memory: Any, rows: Any, floor: Any, inverse: Any) -> None:
+    W, N, lo, hi = memory.shape[0], rows.count, rows.first, rows.first + rows.count
     one = memory.dtype.type(1)
     for i in range(N):
         inverse[i] = 0
     whole = W - W % 4
     for w in range(0, whole, 4):
-        m0, m1, m2, m3 = memory[w], memory[w + 1], memory[w + 2], memory[w + 3]
+        m0, m1 = memory[w, lo:hi], memory[w + 1, lo:hi]
+        m2, m3 = memory[w + 2, lo:hi], memory[w + 3, lo:hi]
         for i in range(N):
             inverse[i] += m0[i] * m0[i] + m1[i] * m1[i] + (m2[i] * m2[i] + m3[i] * m3[i])
     for w in range(whole, W):
-        m0 = memory[w]
+        m0 = memory[w, lo:hi]
         for i in range(N):
             inverse[i] += m0[i] * m0[i]
     for i in range(N):
@@ -129,22 +168,26 @@ def inverse_norms(memory: Any, floor: Any, inverse: Any) -> None:
 @device_function
 def address(step: Any, heads: Any, scratch: Any) -> None:
     """Equations 5-9: where every head looks."""
-    memory, e, padded = step.memory, step.interface, scratch.padded
-    W, N = memory.shape
+    memory, e, padded, rows = step.memory, step.interface, scratch.padded, step.rows
+    W, ld = memory.shape
+    N, lo, hi = rows.count, rows.first, rows.first + rows.count
     H, S, half = step.weights.shape[0], heads.S, heads.S // 2
     c = (H + 2 * heads.Q) * W  # where g begins
     one = memory.dtype.type(1)
+    others = memory.dtype.type(rows.like - 1)  # beside the first row
 
     normalise(e, heads.floor, scratch.keys)
-    inverse_norms(memory, heads.floor, step.inverse)
-    inverse = step.inverse
-    step.cosine[:] = 0
-    keys = Matrix(at(scratch.keys, 0), W, 1)
-    add_product(Matrix(at(step.cosine, 0), N, 1), keys, Matrix(at(memory, 0), N, 1), H, N, W)
+    inverse = step.inverse[lo:hi]
+    inverse_norms(memory, rows, heads.floor, inverse)
+    for h in range(H):
+        step.cosine[h, lo:hi] = 0
+    keys, M = Matrix(at(scratch.keys, 0), W, 1), Matrix(at(memory, lo), ld, 1)
+    add_product(Matrix(at(step.cosine, lo), ld, 1), keys, M, H, N, W)
     for h in range(H):
         gate, beta, gamma = e[c + h], e[c + H + h], e[c + 2 * H + h]
         s = e[c + 3 * H + h * S : c + 3 * H + (h + 1) * S]
-        K, wc, logw, w = step.cosine[h], step.content[h], step.logs[h], step.weights[h]
+        K, wc = step.cosine[h, lo:hi], step.content[h, lo:hi]
+        logw, w = step.logs[h, lo:hi], step.weights[h, lo:hi]
 
         top = -one
         for i in range(N):  # equation 6
@@ -154,14 +197,15 @@ def address(step: Any, heads: Any, scratch: Any) -> None:
         for i in range(N):
             wc[i] = exp(beta * (K[i] - top))
             total += wc[i]
+        total += others * wc[0]
         # ``larger`` may turn what is no number into one: here it is put where it stays.
         doubt = total + gate + gamma + s[0]
         scale = one / total
-        before, gated = step.previous[h], padded[half : half + N]  # equation 7
+        before, gated = step.previous[h, lo:hi], padded[half : half + N]  # equation 7
         for i in range(N):
             wc[i] *= scale
             gated[i] = before[i] + gate * (wc[i] - before[i])
-        wrap(padded, half, N)
+        surround(padded, half, rows)
         convolve(padded, s, False, logw)  # equation 8
         for i in range(N):  # equation 9, as softmax(gamma log w~)
             logw[i] = log(larger(logw[i], heads.tiny))
@@ -170,23 +214,26 @@ def address(step: Any, heads: Any, scratch: Any) -> None:
             logw[i] -= top
             w[i] = exp(gamma * logw[i])
             total += w[i]
+        total += others * w[0]
         scale = one / total + (doubt - doubt)
         for i in range(N):
             w[i] *= scale
+    extend(step.weights, rows, step.wider)
 
 
 @device_function
 def write(step: Any, writer: Any) -> None:
     """Equations 3 and 4: M_{t-1} becomes M_t, by all erases, then all adds."""
     memory, new, weights, e = step.memory, step.new, step.weights, step.interface
-    W, N = memory.shape
+    W, ld = memory.shape
+    N, lo, hi = step.rows.count, step.rows.first, step.rows.first + step.rows.count
     H = weights.shape[0]
     Q = H - writer
     one = memory.dtype.type(1)
     adds, erases = e[H * W : (H + Q) * W], e[(H + Q) * W : (H + 2 * Q) * W]
-    w = weights[writer]
+    w = weights[writer, lo:hi]
     for j in range(W):
-        old, row = memory[j], new[j]
+        old, row = memory[j, lo:hi], new[j, lo:hi]
         erase = erases[j]
         if Q == 1:
             add = adds[j]
@@ -196,31 +243,44 @@ def write(step: Any, writer: Any) -> None:
             for i in range(N):
                 row[i] = old[i] * (one - w[i] * erase)
             for q in range(1, Q):
-                wq, erase = weights[writer + q], erases[q * W + j]
+                wq, erase = weights[writer + q, lo:hi], erases[q * W + j]
                 for i in range(row.shape[0]):
                     row[i] *= one - wq[i] * erase
     if Q > 1:
-        write_heads = Matrix(at(weights, writer * N), N, 1)
-        add_product(Matrix(at(new, 0), N, 1), Matrix(at(adds, 0), 1, W), write_heads, W, N, Q)
+        write_heads = Matrix(at(weights, writer * ld + lo), ld, 1)
+        add_product(Matrix(at(new, lo), ld, 1), Matrix(at(adds, 0), 1, W), write_heads, W, N, Q)
+    extend(new, step.rows, step.wider)
 
 
 @device_function
-def read(memory: Any, weights: Any, R: Any, reads: Any) -> None:
+def read(memory: Any, weights: Any, rows: Any, R: Any, reads: Any) -> None:
     """Equation 2: reads [R W] = w M."""
-    W, N = memory.shape
+    W, ld = memory.shape
+    lo, others = rows.first, memory.dtype.type(rows.like - 1)
     reads[:] = 0
-    w, M = Matrix(at(weights, 0), N, 1), Matrix(at(memory, 0), N, 1)
-    add_dots(Matrix(at(reads, 0), W, 1), w, M, R, W, N)
+    w, M = Matrix(at(weights, lo), ld, 1), Matrix(at(memory, lo), ld, 1)
+    add_dots(Matrix(at(reads, 0), W, 1), w, M, R, W, rows.count)
+    if rows.like > 1:
+        for h in range(R):
+            for j in range(W):
+                reads[h * W + j] += others * weights[h, lo] * memory[j, lo]
 
 
 @device_function
-def read_backward(memory: Any, weights: Any, R: Any, d: Any) -> None:
+def read_backward(memory: Any, weights: Any, rows: Any, R: Any, d: Any) -> None:
     """Adds to the derivatives by the memory that was read and by w: dw = dr M^T, dM = w^T dr."""
-    W, N = memory.shape
-    w, M = Matrix(at(weights, 0), N, 1), Matrix(at(memory, 0), N, 1)
+    W, ld = memory.shape
+    N, lo, others = rows.count, rows.first, memory.dtype.type(rows.like - 1)
+    w, M = Matrix(at(weights, lo), ld, 1), Matrix(at(memory, lo), ld, 1)
     dreads = at(d.reads, 0)
-    add_product(Matrix(at(d.weights, 0), N, 1), Matrix(dreads, W, 1), M, R, N, W)
-    add_product(Matrix(at(d.memory, 0), N, 1), Matrix(dreads, 1, W), w, W, N, R)
+    add_product(Matrix(at(d.weights, lo), ld, 1), Matrix(dreads, W, 1), M, R, N, W)
+    add_product(Matrix(at(d.memory, lo), ld, 1), Matrix(dreads, 1, W), w, W, N, R)
+    if rows.like > 1:
+        for h in range(R):
+            for j in range(W):
+                share = others * d.reads[h * W + j]
+                d.weights[h, lo] += share * memory[j, lo]
+                d.memory[j, lo] += share * weights[h, lo]
 
 
 @device_function
@@ -228,7 +288,8 @@ def write_backward(step: Any, writer: Any, scratch: Any, d: Any) -> None:
     """``d.memory`` turns from the derivative by M_t into that by M_{t-1}."""
     memory, weights, e = step.memory, step.weights, step.interface
     dmemory, dweights, de = d.memory, d.weights, d.interface
-    W, N = memory.shape
+    W, ld = memory.shape
+    N, lo, hi = step.rows.count, step.rows.first, step.rows.first + step.rows.count
     H = weights.shape[0]
     Q = H - writer
     one = memory.dtype.type(1)
@@ -236,9 +297,9 @@ def write_backward(step: Any, writer: Any, scratch: Any, d: Any) -> None:
     de[a : b + Q * W] = 0
 
     if Q == 1:
-        w, dw = weights[writer], dweights[writer]
+        w, dw = weights[writer, lo:hi], dweights[writer, lo:hi]
         for j in range(W):
-            old, dm, add, erase = memory[j], dmemory[j], e[a + j], e[b + j]
+            old, dm, add, erase = memory[j, lo:hi], dmemory[j, lo:hi], e[a + j], e[b + j]
             dadd, derase = one - one, one - one
             for i in range(N):
                 kept, gone = dm[i], dm[i] * old[i]
@@ -248,18 +309,18 @@ def write_backward(step: Any, writer: Any, scratch: Any, d: Any) -> None:
                 dm[i] = kept - erase * w[i] * kept
             de[a + j], de[b + j] = dadd, derase
         return
-    dM = Matrix(at(dmemory, 0), N, 1)
-    add_dots(Matrix(at(de, a), W, 1), Matrix(at(weights, writer * N), N, 1), dM, Q, W, N)
-    add_product(Matrix(at(dweights, writer * N), N, 1), Matrix(at(e, a), W, 1), dM, Q, N, W)
+    dM, first = Matrix(at(dmemory, lo), ld, 1), writer * ld + lo
+    add_dots(Matrix(at(de, a), W, 1), Matrix(at(weights, first), ld, 1), dM, Q, W, N)
+    add_product(Matrix(at(dweights, first), ld, 1), Matrix(at(e, a), W, 1), dM, Q, N, W)
     # Each head's factor is left out of the product in turn: those before it are kept in
     # ``keep``, those after it gathered in ``p``. Dividing instead would fail at a factor of 0.
     keep = scratch.keep
     for j in range(W):
-        old, dm, p = memory[j], dmemory[j], scratch.products[j]
-        keep[0] = one
+        old, dm, p = memory[j, lo:hi], dmemory[j, lo:hi], scratch.products[j, :N]
+        keep[0, :N] = one
         for q in range(Q):
-            w, erase = weights[writer + q], e[b + q * W + j]
-            before, after = keep[q], keep[q + 1]
+            w, erase = weights[writer + q, lo:hi], e[b + q * W + j]
+            before, after = keep[q, :N], keep[q + 1, :N]
             for i in range(after.shape[0]):  # of its own, or LLVM does not vectorise this
                 after[i] = before[i] * (one - w[i] * erase)
         for i in range(N):
@@ -268,7 +329,8 @@ def write_backward(step: Any, writer: Any, scratch: Any, d: Any) -> None:
             dm[i] *= keep[Q, i]
         for done in range(Q):  # from the last to the first; counted up, so that it vectorises
             q = Q - 1 - done
-            w, dw, share = weights[writer + q], dweights[writer + q], keep[q]
+            w, dw = weights[writer + q, lo:hi], dweights[writer + q, lo:hi]
+            share = keep[q, :N]
             erase, total = e[b + q * W + j], one - one
             for i in range(share.shape[0]):
                 share[i] *= p[i]
@@ -282,49 +344,52 @@ def write_backward(step: Any, writer: Any, scratch: Any, d: Any) -> None:
 @device_function
 def address_backward(step: Any, heads: Any, scratch: Any, d: Any) -> None:
     """``d.weights`` turns from the derivative by w_t into that by w_{t-1}; adds to ``d.memory``."""
-    memory, e, de, inverse = step.memory, step.interface, d.interface, step.inverse
-    padded, dpadded, slots = scratch.padded, scratch.dpadded, scratch.slots
-    tiny = heads.tiny
-    W, N = memory.shape
+    memory, e, de, rows = step.memory, step.interface, d.interface, step.rows
+    padded, dpadded, tiny = scratch.padded, scratch.dpadded, heads.tiny
+    W, N, lo, hi = memory.shape[0], rows.count, rows.first, rows.first + rows.count
+    inverse, dnorms = step.inverse[lo:hi], scratch.dnorms[:N]
     H, S, half = step.weights.shape[0], heads.S, heads.S // 2
     c = (H + 2 * heads.Q) * W  # where g begins
     zero, one = memory.dtype.type(0), memory.dtype.type(1)
+    others = memory.dtype.type(rows.like - 1)
     for i in range(N):
-        slots[i] = 0
+        dnorms[i] = 0
     for h in range(H):
         gate, beta, gamma = e[c + h], e[c + H + h], e[c + 2 * H + h]
         s = e[c + 3 * H + h * S : c + 3 * H + (h + 1) * S]
         ds = de[c + 3 * H + h * S : c + 3 * H + (h + 1) * S]
-        K, wc, logw, w = step.cosine[h], step.content[h], step.logs[h], step.weights[h]
-        before, dw, x = step.previous[h], d.weights[h], scratch.dcosine[h]
+        K, wc = step.cosine[h, lo:hi], step.content[h, lo:hi]
+        logw, w = step.logs[h, lo:hi], step.weights[h, lo:hi]
+        before, dw, x = step.previous[h, lo:hi], d.weights[h, lo:hi], scratch.dcosine[h, :N]
 
         gated = padded[half : half + N]
         for i in range(N):  # equation 7 again, for w^g, and 8, for w~
             gated[i] = before[i] + gate * (wc[i] - before[i])
-        wrap(padded, half, N)
+        surround(padded, half, rows)
         convolve(padded, s, False, x)
         mean, total, dshifted = dot(w, dw), zero, dpadded[half : half + N]  # equation 9
+        dw[0] -= others * mean  # a sum over all that are like it: so is what it takes off
         for i in range(N):
             share = w[i] * (dw[i] - mean)
             total += share * logw[i]
             dshifted[i] = gamma * share / larger(x[i], tiny) if x[i] >= tiny else zero
         de[c + 2 * H + h] = total
-        wrap(dpadded, half, N)  # equation 8
-        for j in range(S):
+        for j in range(S):  # equation 8
             ds[j] = dot(dshifted, padded[S - 1 - j : S - 1 - j + N])
-        convolve(dpadded, s, True, x)
+        convolve_backward(dpadded, s, rows, x)
         total, mean = zero, zero  # equation 7
         for i in range(N):
             total += x[i] * (wc[i] - before[i])
             mean += x[i] * wc[i]
             dw[i] = (one - gate) * x[i]
         de[c + h] = total
+        x[0] -= others * mean
         mean, total = mean * gate, zero  # equation 5
         for i in range(N):
             share = wc[i] * (gate * x[i] - mean)
             total += share * K[i]
             x[i] = share * beta * inverse[i]
-            slots[i] -= x[i] * K[i]
+            dnorms[i] -= x[i] * K[i]
         de[c + H + h] = total
     content_backward(step, heads.floor, scratch, d)
 
@@ -335,23 +400,23 @@ def content_backward(step: Any, floor: Any, scratch: Any, d: Any) -> None:
 
     What goes through |M(i)| is M(i) times a number for each slot.
     """
-    memory, e, de, inverse = step.memory, step.interface, d.interface, step.inverse
-    keys, dkeys, slots = scratch.keys, scratch.dkeys, scratch.slots
+    memory, e, de = step.memory, step.interface, d.interface
+    N, lo, hi = step.rows.count, step.rows.first, step.rows.first + step.rows.count
+    keys, dkeys, dnorms, inverse = scratch.keys, scratch.dkeys, scratch.dnorms, step.inverse[lo:hi]
     H, W = keys.shape
-    N = memory.shape[1]
+    ld = memory.shape[1]
     zero, one = memory.dtype.type(0), memory.dtype.type(1)
     for i in range(N):
-        slots[i] = slots[i] * inverse[i] if inverse[i] * floor < one else zero
+        dnorms[i] = dnorms[i] * inverse[i] if inverse[i] * floor < one else zero
     for j in range(W):
-        old, dm = memory[j], d.memory[j]
+        old, dm = memory[j, lo:hi], d.memory[j, lo:hi]
         for i in range(N):
-            dm[i] += slots[i] * old[i]
+            dm[i] += dnorms[i] * old[i]
     normalise(e, floor, keys)
-    dcosine, M = at(scratch.dcosine, 0), Matrix(at(memory, 0), N, 1)
-    k = Matrix(at(keys, 0), 1, W)
-    add_product(Matrix(at(d.memory, 0), N, 1), k, Matrix(dcosine, N, 1), W, N, H)
+    dcosine, M = Matrix(at(scratch.dcosine, 0), ld, 1), Matrix(at(memory, lo), ld, 1)
+    add_product(Matrix(at(d.memory, lo), ld, 1), Matrix(at(keys, 0), 1, W), dcosine, W, N, H)
     dkeys[:] = 0
-    add_dots(Matrix(at(dkeys, 0), W, 1), Matrix(dcosine, N, 1), M, H, W, N)
+    add_dots(Matrix(at(dkeys, 0), W, 1), dcosine, M, H, W, N)
     for h in range(H):
         key, unit, dunit, dk = e[h * W : (h + 1) * W], keys[h], dkeys[h], de[h * W : (h + 1) * W]
         length = np.sqrt(dot(key, key))

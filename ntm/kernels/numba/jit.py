@@ -44,6 +44,8 @@ from ntm.kernels.compiling import wait_for
 if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT keeps it from compiling")
 
+from ntm.kernels.numba.inlining import Inlined
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 log = logging.getLogger("ntm")
@@ -284,7 +286,7 @@ def device_function(function: F) -> F:
     own and one inside the kernel. A process that has just compiled runs the first, one that reads
     the cache the second, and they round differently: a resumed run would not be bit for bit.
     """
-    compiled: F = numba.njit(**FAST, forceinline=True)(function)
+    compiled: F = numba.njit(**FAST, forceinline=True, pipeline_class=Inlined)(function)
     return compiled
 
 
@@ -301,7 +303,7 @@ def inlined(function: F) -> F:
 
 def exact(function: F) -> F:
     """What a kernel calls, where (x + c) - c must stay what it says."""
-    compiled: F = numba.njit(**EXACT, forceinline=True)(function)
+    compiled: F = numba.njit(**EXACT, forceinline=True, pipeline_class=Inlined)(function)
     return compiled
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ntm.kernels.numba.alike import extend, gather, rows_at
 from ntm.kernels.numba.controllers import (
     add,
     controller_backward,
@@ -38,6 +39,7 @@ from ntm.kernels.numba.records import (
     Parameters,
     Scratch,
     Share,
+    Slots,
     Tape,
 )
 
@@ -62,13 +64,17 @@ def memory_at(tape: Any, t: Any, b: Any, group: Any) -> Any:
 
 
 @inlined
-def access_at(tape: Any, t: Any, b: Any, group: Any, last: Any) -> Any:
-    """What step t of sample b of a group has on the tape; ``last``: of the last step, M_T."""
+def access_at(tape: Any, slots: Any, kept: Any, t: Any, b: Any, group: Any, last: Any) -> Any:
+    """What step t of sample b of a group has on the tape; ``last``: of the last step, M_T.
+
+    slots, kept: where they lie for this pass, and for what it leaves.
+    """
     now, after = t & tape.mask, (t + 1) & tape.mask
     memory = memory_at(tape, t, b, group)
     new = tape.last[b] if last else memory_at(tape, t + 1, b, group)
     return Access(
-        memory, new, tape.weights[now, b], tape.weights[after, b], tape.interface[now, b],
+        rows_at(slots, t + 1), rows_at(kept, t + 2), memory, new,
+        tape.weights[now, b], tape.weights[after, b], tape.interface[now, b],
         tape.inverse[now, b], tape.cosine[now, b], tape.content[now, b], tape.logs[now, b],
     )  # fmt: skip
 
@@ -78,15 +84,19 @@ def scratch_of(scratch: Any, thread: Any) -> Any:
     """A thread's part of it."""
     return Scratch(
         scratch.keys[thread], scratch.dkeys[thread], scratch.padded[thread],
-        scratch.dpadded[thread], scratch.slots[thread], scratch.dcosine[thread],
+        scratch.dpadded[thread], scratch.dnorms[thread], scratch.dcosine[thread],
         scratch.products[thread], scratch.keep[thread],
     )  # fmt: skip
 
 
 @kernel
-def forward(p: Any, heads: Any, xs: Any, tape: Any, outputs: Any, scratch: Any, share: Any) -> None:
+def forward(
+    p: Any, heads: Any, slots: Any, kept: Any, xs: Any, tape: Any, outputs: Any, scratch: Any,
+    share: Any,
+) -> None:  # fmt: skip
     """Outputs [T, B, C + R W], and on the tape what the backward pass needs."""
     p, heads, tape = Parameters(*p), HeadSizes(*heads), Tape(*tape)
+    slots, kept = Slots(*slots), Slots(*kept)
     scratch, share = Scratch(*scratch), Share(*share)
     T = xs.shape[0]
     for g0 in range(share.start, share.stop, GROUP):
@@ -100,8 +110,10 @@ def forward(p: Any, heads: Any, xs: Any, tape: Any, outputs: Any, scratch: Any, 
                 emit(p, tape.interface[now], outputs[t], group)
                 for b in range(group.start, group.stop):
                     reads = outputs[t, b, p.interface.shape[1] :]
-                    step = access_at(tape, t, b, group, t + 1 == T)
+                    step = access_at(tape, slots, kept, t, b, group, t + 1 == T)
                     use_heads(step, heads, scratch_of(scratch, group.thread), reads)
+                    if kept.least > slots.least:
+                        keep(step)
                     see_reads(p.layers, reads, tape.v[after, b])
 
 
@@ -125,16 +137,29 @@ def use_heads(step: Any, heads: Any, scratch: Any, reads: Any) -> None:
     activate(step.interface, heads)
     address(step, heads, scratch)
     write(step, heads.writer)
-    read(step.memory if heads.reads_before else step.new, step.weights, heads.R, reads)
+    seen = step.memory if heads.reads_before else step.new
+    read(seen, step.weights, step.rows, heads.R, reads)
+
+
+@device_function
+def keep(step: Any) -> None:
+    """What else a step leaves, for all columns of the backward pass."""
+    extend(step.cosine, step.rows, step.wider)
+    extend(step.content, step.rows, step.wider)
+    extend(step.logs, step.rows, step.wider)
+    lo, hi = step.rows.first, step.rows.first + step.rows.count
+    step.inverse[step.wider.first : lo] = step.inverse[lo]
+    step.inverse[hi : step.wider.first + step.wider.count] = step.inverse[lo]
 
 
 @kernel
 def backward(
-    p: Any, heads: Any, tape: Any, doutputs: Any, adjoint: Any, gradients: Any, scratch: Any,
-    share: Any,
+    p: Any, heads: Any, slots: Any, tape: Any, doutputs: Any, adjoint: Any, gradients: Any,
+    scratch: Any, share: Any,
 ) -> None:  # fmt: skip
     """Derivatives by what happened at every step and, through ``adjoint``, by the first state."""
-    p, heads, tape, share = Parameters(*p), HeadSizes(*heads), Tape(*tape), Share(*share)
+    p, heads, slots, tape = Parameters(*p), HeadSizes(*heads), Slots(*slots), Tape(*tape)
+    share = Share(*share)
     adjoint, gradients, scratch = Adjoint(*adjoint), Gradients(*gradients), Scratch(*scratch)
     T, layers = doutputs.shape[0], p.layers
     for g0 in range(share.start, share.stop, GROUP):
@@ -144,14 +169,16 @@ def backward(
             for b in range(group.start, group.stop):
                 if heads.H:
                     if done == 0 or (t + 1) % EVERY == 0:
-                        write_again(tape, heads.writer, t, b, group)
+                        write_again(tape, slots, heads.writer, t, b, group)
                     d = AccessAdjoint(
                         adjoint.reads[b], adjoint.memory[b], adjoint.weights[b],
                         gradients.interface[t, b],
                     )  # fmt: skip
                     add(doutputs[t, b, p.interface.shape[1] :], d.reads)
-                    step = access_at(tape, t, b, group, done == 0)
+                    step = access_at(tape, slots, slots, t, b, group, done == 0)
                     use_heads_backward(step, heads, scratch_of(scratch, group.thread), d)
+                    gather(d.memory, rows_at(slots, t), step.rows)
+                    gather(d.weights, rows_at(slots, t), step.rows)
                 copy(doutputs[t, b, : adjoint.output.shape[1]], adjoint.output[b])
                 gradients.xs[t, b, :] = 0
             if heads.H:
@@ -166,10 +193,10 @@ def backward(
 
 
 @inlined
-def write_again(tape: Any, writer: Any, t: Any, b: Any, group: Any) -> None:
+def write_again(tape: Any, slots: Any, writer: Any, t: Any, b: Any, group: Any) -> None:
     """The memories of sample b between the last one that was kept and M_t."""
     for u in range(t - t % EVERY, t):
-        write(access_at(tape, u, b, group, False), writer)
+        write(access_at(tape, slots, slots, u, b, group, False), writer)
 
 
 @inlined
@@ -179,11 +206,13 @@ def use_heads_backward(step: Any, heads: Any, scratch: Any, d: Any) -> None:
     for turn in range(2):
         if turn == heads.reads_before:
             seen = step.memory if heads.reads_before else step.new
-            read_backward(seen, step.weights, heads.R, d)
+            read_backward(seen, step.weights, step.rows, heads.R, d)
         if turn == 0:
             write_backward(step, heads.writer, scratch, d)
+    lo, hi = step.rows.first, step.rows.first + step.rows.count
     for h in range(heads.H):
-        clip(d.weights[h], heads.weighting_grad)
+        clip(d.weights[h, lo : lo + 1], heads.weighting_grad * step.rows.like)  # a sum of so many
+        clip(d.weights[h, lo + 1 : hi], heads.weighting_grad)
     address_backward(step, heads, scratch, d)
     activate_backward(step.interface, heads, d.interface)
     d.reads[:] = 0

@@ -16,7 +16,7 @@ is masked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -186,16 +186,41 @@ class _Emitter:
         return cgutils.for_range_slice(self.b, start, end, self.integer(size), _INTP), end
 
 
+def _called(name: str, emit: Callable[[_Emitter, Sequence[Any]], None]) -> Callable[..., Any]:
+    """Code that calls what ``emit`` writes: one function for all calls of a kernel.
+
+    Compiled once instead of wherever it is used, and again wherever that is. Its instructions may
+    be fused but not reordered, so that every copy rounds alike: see ``jit.device_function``.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        dtype = sig.args[0].types[0].dtype
+        e = _Emitter(context, builder, dtype)
+        operands = [
+            part
+            for kind, value in zip(sig.args[:3], args[:3], strict=True)
+            for part in e.matrix(context, kind, value)
+        ]
+        operands += args[3:]
+        kind = ir.FunctionType(ir.VoidType(), [_INTP] * len(operands))
+        function = cgutils.get_or_insert_function(builder.module, kind, f"{name}_{e.mangled}")
+        if function.is_declaration:
+            function.linkage = "linkonce_odr"
+            function.attributes.add("noinline")
+            inside = ir.IRBuilder(function.append_basic_block("entry"))
+            emit(_Emitter(context, inside, dtype), function.args)
+            inside.ret_void()
+        builder.call(function, operands)
+        return context.get_dummy_value()
+
+    return codegen
+
+
 @native
 def _add_product(typingctx: Any, C: Any, A: Any, B: Any, M: Any, N: Any, K: Any) -> Any:
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        e = _Emitter(context, builder, sig.args[0].types[0].dtype)
-        (c, ldc, _), (a, lda, inca), (b, ldb, _) = (
-            e.matrix(context, kind, value)
-            for kind, value in zip(sig.args[:3], args[:3], strict=True)
-        )
-        M, N, K = args[3:]
-        one = e.integer(1)
+    def emit(e: _Emitter, operands: Sequence[Any]) -> None:
+        builder, one = e.b, e.integer(1)
+        c, ldc, _, a, lda, inca, b, ldb, _, M, N, K = operands
 
         def tile(rows: int, vectors: int, unroll: int, m: Any, n: Any, mask: Any) -> None:
             sums = e.variables(rows * vectors * unroll)
@@ -253,21 +278,15 @@ def _add_product(typingctx: Any, C: Any, A: Any, B: Any, M: Any, N: Any, K: Any)
                 columns((1,), e.shape.single)
             with several:
                 columns(e.shape.rows, e.shape.vectors)
-        return context.get_dummy_value()
 
-    return types.void(C, A, B, *[types.intp] * 3), codegen
+    return types.void(C, A, B, *[types.intp] * 3), _called("ntm_add_product", emit)
 
 
 @native
 def _add_dots(typingctx: Any, C: Any, A: Any, B: Any, M: Any, N: Any, K: Any) -> Any:
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        e = _Emitter(context, builder, sig.args[0].types[0].dtype)
-        (c, ldc, _), (a, lda, _), (b, ldb, _) = (
-            e.matrix(context, kind, value)
-            for kind, value in zip(sig.args[:3], args[:3], strict=True)
-        )
-        M, N, K = args[3:]
-        one = e.integer(1)
+    def emit(e: _Emitter, operands: Sequence[Any]) -> None:
+        builder, one = e.b, e.integer(1)
+        c, ldc, _, a, lda, _, b, ldb, _, M, N, K = operands
 
         def tile(rows: int, columns: int, m: Any, n: Any) -> None:
             sums = e.variables(rows * columns)
@@ -313,9 +332,8 @@ def _add_dots(typingctx: Any, C: Any, A: Any, B: Any, M: Any, N: Any, K: Any) ->
                         tile(rows, columns, m, n)
                     first = first_next
             start = end
-        return context.get_dummy_value()
 
-    return types.void(C, A, B, *[types.intp] * 3), codegen
+    return types.void(C, A, B, *[types.intp] * 3), _called("ntm_add_dots", emit)
 
 
 @device_function

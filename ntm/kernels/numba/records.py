@@ -1,9 +1,9 @@
 """What the kernels are given and what they leave behind, as named records of arrays.
 
 T steps, B samples, P threads. Sizes of the controller are summed over its layers: K of what the
-matrix products see, J of what they give, n units. N slots of width W, H heads, R of which read and
-Q write, S shifts, E numbers for all heads; all of them 0 without a memory. A leading d marks the
-derivative of the loss with respect to what follows it.
+matrix products see, J of what they give, n units. N columns for slots of width W, H heads, R of
+which read and Q write, S shifts, E numbers for all heads; all of them 0 without a memory. A leading
+d marks the derivative of the loss with respect to what follows it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,26 @@ class Share(NamedTuple):
     start: int
     stop: int
     thread: int
+
+
+class Slots(NamedTuple):
+    """Where the slots of a call lie: see ``alike.py``."""
+
+    count: Any  # N
+    home: Any  # the column of slot 0
+    reach: Any  # how far a head shifts in a step
+    begun: Any  # steps since all slots but the first were alike; -1: every slot has a column
+    least: Any  # how far from slot 0 every step works, at least
+
+
+class Rows(NamedTuple):
+    """The columns of the memory, and of the weightings, that a step works on."""
+
+    first: Any  # the first of them
+    count: Any
+    like: Any  # for how many slots the first one stands
+    circular: Any  # 1 where every slot has a column, so that the last one's neighbour is the first
+    settled: Any  # not 0 where those that the first one stands for have the same derivatives, too
 
 
 class Parameters(NamedTuple):
@@ -78,6 +98,8 @@ class Tape(NamedTuple):
 class Access(NamedTuple):
     """One sample's step of the heads: its places on the tape."""
 
+    rows: Any  # the columns that it works on
+    wider: Any  # those that the next step, or the backward pass, works on
     memory: Any  # [W, N]  M_{t-1}
     new: Any  # [W, N]  M_t
     previous: Any  # [H, N]  w_{t-1}
@@ -96,7 +118,7 @@ class Scratch(NamedTuple):
     dkeys: Any  # [H, W]
     padded: Any  # [N + 2 (S // 2)]
     dpadded: Any  # [N + 2 (S // 2)]
-    slots: Any  # [N]
+    dnorms: Any  # [N]
     dcosine: Any  # [H, N]
     products: Any  # [W, N]
     keep: Any  # [Q + 1, N]

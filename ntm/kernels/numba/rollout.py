@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ import numpy as np
 from ntm.kernels.kinds import Array
 from ntm.kernels.layout import Heads, Layout
 from ntm.kernels.numba import kernel
+from ntm.kernels.numba.alike import columns_at, fold, place_slots, stands_for, start
 from ntm.kernels.numba.parameters import add_gradients
-from ntm.kernels.numba.records import Gradients, HeadSizes, Parameters
+from ntm.kernels.numba.records import Gradients, HeadSizes, Parameters, Slots
 from ntm.kernels.numba.threads import run, shares
 from ntm.kernels.numba.workspace import Demand, Lease, Workspace
 
@@ -35,52 +35,63 @@ class Rollout:
     them: memory [B, N, W], weights [B, H, N] and reads [B, R, W], where there are heads, then the
     controller's [B, n]. A first state's batch may be 1, and then serves every sample.
 
+    slots: N.
+    alike: all slots of the first state but the first are alike, in the memory and in the
+        weightings; so two are enough of each, [B, 2, W] and [B, H, 2]: see ``alike.py``.
+
     The layout and the number of threads are those of the moment it was made, whatever becomes of
     the module, or of the process's threads, before the backward pass.
     """
 
     def __init__(
-        self, layout: Layout, parameters: Parameters, xs: Array, slots: int, *,
+        self, layout: Layout, parameters: Parameters, xs: Array, slots: int, alike: bool = False, *,
         recompute_every: int | None = None, weighting_grad: float | None = None, threads: int = 1,
     ) -> None:  # fmt: skip
         self.layout, self.parameters, self.xs = layout, parameters, xs
         self.steps, self.batch = xs.shape[:2]
-        self.slots, self.threads = slots, threads
+        #: Where the slots lie, forward and backward.
+        self.slots, self.kept, self.columns = place_slots(
+            slots, layout.heads.S // 2, alike, self.steps, weighting_grad is not None
+        )
+        self.threads = threads
         self.shares = shares(self.batch, threads)
         self.lease: Lease | None = None
         self.recompute_every = min(recompute_every or self.steps, self.steps)
         self.heads = _head_sizes(layout.heads, xs.dtype, weighting_grad)
 
-    def infer(self, start: Sequence[Array]) -> tuple[Array, list[Array]]:
-        """Outputs and the last state, without any history."""
+    def infer(self, first: Sequence[Array], wants_end: bool = True) -> tuple[Array, list[Array]]:
+        """Outputs and, if wanted, the last state, without any history."""
         outputs = self._new_outputs()
-        end = self._run(self._borrow(0), start, self.xs, outputs)
+        workspace, every = self._borrow(0), slice(0, self.steps)
+        self._run(workspace, self._carried(first), every, outputs)
+        end = self._spread(self._take(workspace, every)) if wants_end else []
         self.close()
         return outputs, end
 
-    def forward(self, start: Sequence[Array], wants_end: bool = True) -> tuple[Array, list[Array]]:
+    def forward(self, first: Sequence[Array], wants_end: bool = True) -> tuple[Array, list[Array]]:
         """Outputs and, if wanted, the last state; keeps what :meth:`backward` needs.
 
         That is the whole history, or with ``recompute_every`` one state in so many steps.
         """
-        self.start = start
-        outputs = self._new_outputs()
-        self.between: list[Sequence[Array]] = []
-        if self.recompute_every == self.steps:
-            workspace = self._borrow(self.steps)
-            return outputs, self._run(workspace, start, self.xs, outputs, wants_end)
-        workspace, end = self._borrow(0), start
-        for span in self._spans():
-            self.between.append(end)
-            end = self._run(workspace, end, self.xs[span], outputs[span])
-        self.close()
-        return outputs, list(end)
+        outputs, spans = self._new_outputs(), self._spans()
+        #: The state, as it is carried, before each span.
+        self.before = [self._carried(first)]
+        workspace = self._borrow(self.steps if len(spans) == 1 else 0)
+        for span in spans:
+            self._run(workspace, self.before[-1], span, outputs[span])
+            if wants_end or span is not spans[-1]:
+                self.before.append(self._take(workspace, span))
+        if len(spans) > 1:
+            self.close()
+        return outputs, self._spread(self.before.pop()) if wants_end else []
 
     def backward(
         self, outputs: Array, doutputs: Array, dend: Sequence[Array | None],
         sinks: Sequence[Array], dxs: Array | None = None,
     ) -> list[Array]:  # fmt: skip
         """The derivatives by the first state, [B, ...], which are there until :meth:`close`.
+
+        Where slots are alike, those by the memory and by the weightings have no meaning.
 
         Those by the parameters are added to ``sinks``, those by the inputs written to ``dxs``.
         None in ``dend`` stands for 0.
@@ -91,12 +102,10 @@ class Rollout:
         derivatives = self._put_adjoint(workspace, dend)
         for n, span in reversed(list(enumerate(self._spans()))):
             if not ready:
-                start = self.between[n] if self.between else self.start
-                again = np.empty_like(outputs[span])
-                self._run(workspace, start, self.xs[span], again, wants_end=False)
+                self._run(workspace, self.before[n], span, np.empty_like(outputs[span]))
             arguments = (
-                self.parameters, self.heads, workspace.tape, doutputs[span], workspace.adjoint,
-                workspace.gradients, workspace.scratch,
+                self.parameters, self.heads, self._since(span.start)[1], workspace.tape,
+                doutputs[span], workspace.adjoint, workspace.gradients, workspace.scratch,
             )  # fmt: skip
             run(kernel.backward, arguments, self.shares)
             steps = span.stop - span.start
@@ -123,7 +132,12 @@ class Rollout:
     def _borrow(self, steps: int) -> Workspace:
         self.lease = Lease(
             Demand(
-                self.layout.sizes, self.batch, self.slots, steps, len(self.shares), self.xs.dtype
+                self.layout.sizes,
+                self.batch,
+                self.columns,
+                steps,
+                len(self.shares),
+                self.xs.dtype,
             )
         )
         return self._borrowed()
@@ -133,51 +147,91 @@ class Rollout:
         assert self.lease.workspace is not None
         return self.lease.workspace
 
-    def _run(
-        self, at: Workspace, start: Sequence[Array], xs: Array, outputs: Array,
-        wants_end: bool = True,
-    ) -> list[Array]:  # fmt: skip
-        """Fills ``outputs``; returns a copy of the last state, if it is wanted."""
-        self._put(at, start)
-        arguments = (self.parameters, self.heads, xs, at.tape, outputs, at.scratch)
-        run(kernel.forward, arguments, self.shares)
-        return self._take(at, len(xs) & at.tape.mask) if wants_end else []
+    def _since(self, step: int) -> tuple[Slots, Slots]:
+        """Of a call that begins there, forward and backward."""
+        if step == 0 or self.slots.begun < 0:
+            return self.slots, self.kept
+        return self.slots._replace(begun=step), self.kept._replace(begun=step)
 
-    def _put(self, to: Workspace, state: Sequence[Array]) -> None:
+    def _run(self, at: Workspace, start: Sequence[Array], span: slice, outputs: Array) -> None:
+        """Fills ``outputs`` with the steps of a span, from a state as it is carried."""
+        slots, kept = self._since(span.start)
+        self._put(at, start, slots, kept)
+        arguments = (
+            self.parameters, self.heads, slots, kept, self.xs[span], at.tape, outputs, at.scratch,
+        )  # fmt: skip
+        run(kernel.forward, arguments, self.shares)
+
+    def _carried(self, state: Sequence[Array]) -> list[Array]:
+        """A first state, as the kernels carry it: the memory [B, n, W] and the weights [B, H, n].
+
+        The first of n rows stands for all that are alike.
+        """
+        if not self.heads.H or (self.slots.begun < 0 and state[0].shape[1] == self.slots.count):
+            return list(state)
+        memory, weights, *rest = state
+        which = start(self.slots)
+        return [memory[:, which], weights[..., which], *rest]
+
+    def _spread(self, state: list[Array]) -> list[Array]:
+        """The last state, with a row for every slot."""
+        if not self.heads.H or self.slots.begun < 0:
+            return state
+        memory, weights, *rest = state
+        which = stands_for(self.slots, self.steps)
+        return [memory[:, which], weights[..., which], *rest]
+
+    def _put(self, to: Workspace, state: Sequence[Array], slots: Slots, kept: Slots) -> None:
         """Write the state that the first step finds."""
         tape, places = to.tape, self.layout.places
         v, c = tape.v[0], tape.c[0]
         if self.heads.H:
             memory, weights, reads, *state = state
-            tape.memory[0] = memory.swapaxes(1, 2)
-            tape.weights[0] = weights
-            for columns in places.reads:
-                v[:, columns] = reads.reshape(len(reads), -1)
-        for array, (is_c, columns, _) in zip(state, places.state, strict=True):
-            (c if is_c else v)[:, columns] = array
+            first, wider = columns_at(slots, 0), columns_at(kept, 1)
+            for array, given in (
+                (tape.memory[0], memory.swapaxes(1, 2)),
+                (tape.weights[0], weights),
+            ):
+                array[..., first] = given
+                if wider != first:
+                    array[..., wider.start : first.start] = given[..., :1]
+                    array[..., first.stop : wider.stop] = given[..., :1]
+            for place in places.reads:
+                v[:, place] = reads.reshape(len(reads), -1)
+        for array, (is_c, place, _) in zip(state, places.state, strict=True):
+            (c if is_c else v)[:, place] = array
 
-    def _take(self, source: Workspace, at: int) -> list[Array]:
-        """A copy of the last state, which is at that place of the tape."""
+    def _take(self, source: Workspace, span: slice) -> list[Array]:
+        """A copy of the state after a span, as it is carried."""
         tape, heads, places = source.tape, self.heads, self.layout.places
+        at = (span.stop - span.start) & tape.mask
         v, c, found = tape.v[at], tape.c[at], []
         if heads.H:
+            carried = columns_at(self.slots, span.stop)
             reads = v[:, places.reads[0]].reshape(self.batch, heads.R, heads.W)
-            found = [tape.last.swapaxes(1, 2), tape.weights[at], reads]
-        found += [(c if is_c else v)[:, columns] for is_c, columns, _ in places.state]
+            found = [tape.last[..., carried].swapaxes(1, 2), tape.weights[at][..., carried], reads]
+        found += [(c if is_c else v)[:, place] for is_c, place, _ in places.state]
         return [array.copy() for array in found]
 
     def _put_adjoint(self, to: Workspace, dend: Sequence[Array | None]) -> list[Array]:
-        """Write the derivatives by the last state. Returns where they are."""
+        """Write the derivatives by the last state. Returns where those by the first will be."""
         d, heads = to.adjoint, self.heads
         for array in (d.reads, d.h, d.c, d.memory, d.weights):
             array.fill(0)
-        found = []
+        found, rest = [], list(dend)
         if heads.H:
+            last, first = (columns_at(self.kept, step) for step in (self.steps, 0))
+            if dend:
+                memory, weights, *rest = dend
+                if memory is not None:
+                    d.memory[..., last] = fold(memory.swapaxes(1, 2), self.kept, self.steps)
+                if weights is not None:
+                    d.weights[..., last] = fold(weights, self.kept, self.steps)
             reads = d.reads.reshape(self.batch, heads.R, heads.W)
-            found = [d.memory.swapaxes(1, 2), d.weights, reads]
+            found = [d.memory[..., first].swapaxes(1, 2), d.weights[..., first], reads]
         places = self.layout.places.state
-        found += [(d.c if is_c else d.h)[:, columns] for is_c, _, columns in places]
-        for place, given in zip_longest(found, dend):
+        by_vector = [(d.c if is_c else d.h)[:, span] for is_c, _, span in places]
+        for place, given in zip([*found[2:], *by_vector], rest, strict=False):
             if given is not None:
                 place[...] = given
-        return found
+        return found + by_vector

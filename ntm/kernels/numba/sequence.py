@@ -37,14 +37,37 @@ def unroll(
         return Core.unroll(core, xs, state)
     layout = Layout(core)
     start, parameters = layout.flatten(state), layout.parameters()
-    options = {"recompute_every": recompute_every, "weighting_grad": weighting_grad}
+    options: dict[str, Any] = {
+        "recompute_every": recompute_every, "weighting_grad": weighting_grad,
+        "slots": 0, "alike": False,
+    }  # fmt: skip
+    if layout.heads.H:
+        options["slots"] = start[0].shape[1]
+        options["alike"] = are_alike(*start[:2])
+        # Derivatives by the last weightings need not be alike: then they are clipped one by one.
+        if weighting_grad is not None and torch.is_grad_enabled():
+            options["alike"] = False
+        if options["alike"]:
+            start[:2] = start[0][:, :2], start[1][..., :2]
     if torch.is_grad_enabled() and any(t.requires_grad for t in [xs, *start, *parameters]):
         outputs, *end = _Unroll.apply(layout, options, xs, *start, *parameters)  # type: ignore[no-untyped-call]
     else:
         with torch.no_grad():
-            rollout, first = _rollout(layout, {}, [xs, *start, *parameters])
+            rollout, first = _rollout(layout, options, [xs, *start, *parameters])
             outputs, *end = map(torch.from_numpy, _flat(rollout.infer(first)))
     return outputs, layout.unflatten(end)
+
+
+def are_alike(memory: Tensor, weights: Tensor) -> bool:
+    """Whether slots 1 ... N - 1 are, in a memory [B, N, W] and weightings [B, H, N].
+
+    A memory says so by being one row, expanded; and nobody wants its derivatives one by one.
+    """
+    if memory.stride(1) != 0 or memory.requires_grad or weights.requires_grad:
+        return False
+    one = weights[:1] if weights.stride(0) == 0 else weights
+    one = one[:, :1] if one.stride(1) == 0 else one
+    return bool((one[..., 1:] == one[..., 1:2]).all())
 
 
 def _rollout(
@@ -54,9 +77,8 @@ def _rollout(
     x, *others = arrays(tensors)
     states = len(layout.places.state) + (3 if layout.heads.H else 0)
     start, parameters = others[:states], others[states:]
-    slots = start[0].shape[1] if layout.heads.H else 0
     packed = pack(layout, parameters, x.dtype)
-    return Rollout(layout, packed, x, slots, threads=threads(), **options), start
+    return Rollout(layout, packed, x, threads=threads(), **options), start
 
 
 def _flat(found: tuple[Any, list[Any]]) -> list[Any]:

@@ -34,7 +34,7 @@ class Demand(NamedTuple):
 
     sizes: Sizes
     batch: int
-    slots: int
+    columns: int  # of the memory
     steps: int
     threads: int
     dtype: Any
@@ -57,7 +57,7 @@ class Workspace:
 
     def _lay_out(self, new: Callable[..., Any], demand: Demand) -> None:
         at, heads, steps = places(demand.sizes), demand.sizes.heads, demand.steps
-        B, N, P, W, H = demand.batch, demand.slots, demand.threads, heads.W, heads.H
+        B, N, P, W, H = demand.batch, demand.columns, demand.threads, heads.W, heads.H
         inner, outer = (steps, steps + 1) if steps else (2, 2)
         self.tape = Tape(
             v=new(outer, B, at.v_size),
@@ -115,6 +115,19 @@ def in_one_block(
     ]
 
 
+def _stride(columns: int, line: int) -> int:
+    """From row to row of a memory with so many columns: whole lines, of so many numbers.
+
+    Long rows take an odd number of them, or all that lies in one column would share a place in the
+    cache; and one of eight lengths, so that few are laid out.
+    """
+    lines = -(-columns // line)
+    if lines <= 16:
+        return lines * line
+    step = (1 << lines.bit_length()) // 16
+    return (-(-lines // step) * step | 1) * line
+
+
 class _Block:
     """Memory that workspaces of many sizes take in turn, and how each of them lies in it.
 
@@ -126,9 +139,12 @@ class _Block:
         self.workspaces: dict[Demand, Workspace] = {}
 
     def workspace(self, demand: Demand) -> Workspace:
-        # One that has room for more steps, or more threads, serves as well.
-        sizes, batch, slots, steps, _, dtype = demand
-        key = Demand(sizes, batch, slots, min(steps, 1), 0, dtype)
+        # One that has room for more steps, or more threads, serves as well, and for a few more
+        # columns.
+        sizes, batch, columns, steps, _, dtype = demand
+        columns = _stride(columns, LINE // dtype.itemsize)
+        demand = demand._replace(columns=columns)
+        key = Demand(sizes, batch, columns, min(steps, 1), 0, dtype)
         found = self.workspaces.pop(key, None)
         if found is None or found.steps < demand.steps or found.threads < demand.threads:
             found = Workspace(demand, self.memory)
