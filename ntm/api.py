@@ -9,8 +9,7 @@
 
 The command line prints what these functions return. Mistakes that a user can mend raise
 :class:`ntm.NTMError`, with one message that names the key or the path. Wherever a run is asked
-for, its folder will do. With ``progress``, training shows a live line on a terminal and in
-notebooks, and prints lines elsewhere.
+for, its folder will do. With ``progress``, training shows a live line, or prints lines in a file.
 """
 
 from __future__ import annotations
@@ -92,8 +91,8 @@ def train(
 ) -> Run:
     """Trains a model until it has solved its task, or its budget of sequences is used up.
 
-    config: a YAML file, a shipped config such as ``copy/ntm-lstm``, or a model of a family,
-        ``compare/copy:gru``. To resume a run, its folder alone is enough.
+    config: a YAML file, or a shipped config: ``copy/ntm-lstm``, or ``compare/copy:gru`` of a family.
+        To resume a run, its folder alone is enough.
     seed: of the weights and the training sequences; by default the config's.
     run: the folder of the run; by default ``runs/TASK/CONFIG/seed-N``.
     settings: of the config, otherwise: ``{"train.batch": 4}`` or ``["train.batch=4"]``.
@@ -112,11 +111,11 @@ def train(
     given = as_settings(settings, seed=seed, engine=engine, **{"train.init": init})
     if config is None and not (resume and run is not None):
         raise UsageError("Missing argument CONFIG; without it, --resume --run DIR continues a run")
-    name = os.fspath(config) if config is not None else None
-    source = name if name is not None else RunDir.open(run or "").config_file
+    name = None if config is None else os.fspath(config)
+    source = name or RunDir.open(run or "").config_file
     resolved = load_config(source, given)
     usual = Path("runs") / usual_folder(str(source), resolved.task) / f"seed-{resolved.seed}"
-    folder = usual if run is None else user_path(run)
+    folder = user_path(usual if run is None else run)
     if tensorboard:
         board.require(folder)
     command = train_command(name, given, run, device, threads, resume)

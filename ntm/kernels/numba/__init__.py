@@ -3,9 +3,11 @@
 Importing this package imports Numba. ``ntm.kernels.dispatch`` decides whether it is used.
 
     jit.py          how kernels are compiled and kept
+    inlining.py     what they call is compiled inside them
     math.py         exp, log, tanh that vectorise
     products.py     the two small matrix products
     records.py      what the kernels are given, as named records of arrays
+    alike.py        slots that are alike are carried as one
     heads.py        what the heads do in a step, equations 2-9, and its derivative
     steps.py        the elementwise steps of the controllers, and their derivatives
     controllers.py  one step of all layers of a controller

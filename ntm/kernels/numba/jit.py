@@ -9,6 +9,7 @@ Of Numba's private parts the kernels use these, which is why pyproject.toml give
                                         its cache_path, _py_func, _impl_class, _impl, _cache_file
     CompileResultCacheImpl, UserWideCacheLocator, IndexDataCacheFile
                                         where the cache lies, and how its files are written
+    JITCodeLibrary, NativeLowering      what is called is not compiled by itself (inlining.py)
     njit(_nrt=..., forceinline=...)     options that its documentation does not name
     CPUCodegen.magic_tuple              what the processor has (products.py)
     numba.core.cgutils                  loops, tuples and local variables in LLVM (products.py)
@@ -40,11 +41,10 @@ from numba.core.caching import (
 )
 
 from ntm.kernels.compiling import wait_for
+from ntm.kernels.numba.inlining import Inlined
 
 if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT keeps it from compiling")
-
-from ntm.kernels.numba.inlining import Inlined
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -315,7 +315,7 @@ def native(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def missing() -> list[str]:
     """What of Numba's private parts this version does not have."""
-    from numba.core import base, cgutils, codegen, options
+    from numba.core import base, cgutils, codegen, compiler, options, typed_passes
 
     cached = ("_index_key", "load_overload", "save_overload", "cache_path", "_impl_class")
     files = ("save", "load", "_load_index", "_load_data", "_data_path", "_open_for_write")
@@ -325,6 +325,10 @@ def missing() -> list[str]:
         (UserWideCacheLocator, ("from_function", "get_suitable_cache_subpath")),
         (IndexDataCacheFile, files),
         (codegen.CPUCodegen, ("magic_tuple",)),
+        (codegen.JITCodeLibrary, ("_optimize_final_module", "_finalize_final_module")),
+        (codegen.JITCodeLibrary, ("_finalize_dynamic_globals",)),
+        (compiler.DefaultPassBuilder, ("define_nopython_pipeline",)),
+        (typed_passes.NativeLowering, ("run_pass",)),
         (base.BaseContext, ("make_array", "get_dummy_value", "cast")),
         (cgutils, ("alloca_once", "for_range_slice", "get_or_insert_function", "unpack_tuple")),
         (options.DefaultOptions, ("_nrt", "forceinline")),
