@@ -91,8 +91,8 @@ def train(
 ) -> Run:
     """Trains a model until it has solved its task, or its budget of sequences is used up.
 
-    config: a YAML file, or a shipped config: ``copy/ntm-lstm``, or ``compare/copy:gru`` of a family.
-        To resume a run, its folder alone is enough.
+    config: a YAML file, or a shipped config: ``copy/ntm-lstm``, or ``compare/copy:gru``, of a
+        family. To resume a run, its folder alone is enough.
     seed: of the weights and the training sequences; by default the config's.
     run: the folder of the run; by default ``runs/TASK/CONFIG/seed-N``.
     settings: of the config, otherwise: ``{"train.batch": 4}`` or ``["train.batch=4"]``.

@@ -103,6 +103,7 @@ class Model(nn.Module):
         engine: Engine = "auto",
         recompute_every: int | None = None,
         weighting_grad: float | None = None,
+        wants_state: bool = True,
     ) -> tuple[Tensor, State]:
         """What the readout sees, [T, B, C], and the last state. Without one, an episode begins.
 
@@ -115,7 +116,7 @@ class Model(nn.Module):
             "weighting_grad": weighting_grad,
         }
         if not isinstance(self.core, WholeInput):
-            return unroll(self.core, inputs, state, **options)
+            return unroll(self.core, inputs, state, wants_state=wants_state, **options)
         if begin is None:
             raise ValueError("begin: this model reads the whole input before it answers")
         check_inputs(self.core, inputs)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ntm.kernels.dispatch import Engine
+from ntm.kernels.dispatch import Engine, slots_carried
+from ntm.memory.ntm import NTMCell
 from ntm.model import Model
 from ntm.training.episodes import draw
 from ntm.training.limits import check_inputs
@@ -93,7 +94,8 @@ def evaluate(
     loss = task.loss
     check_inputs(task, PART)
     device = next(model.parameters()).device
-    floats = max(1, state_size(model), task.steps * task.output_size)
+    slots = slots_carried(model.core, task.steps, engine)
+    floats = max(1, state_size(model, slots), task.steps * task.output_size)
     at_once = max(1, min(PART, STATE_FLOATS // floats))
     parts: list[tuple[Episode, Tensor, Tensor, Tensor]] = []
     asked: list[Tensor] = []
@@ -105,7 +107,10 @@ def evaluate(
         for start in range(0, count, at_once):
             part = drawn.select(start, min(start + at_once, count))
             on_device = part.to(device)
-            logits, _ = model(on_device.inputs, begin=on_device.begin, engine=engine)
+            hidden, _ = model.run(
+                on_device.inputs, begin=on_device.begin, engine=engine, wants_state=False
+            )
+            logits = model.readout(hidden)
             bits = loss.bits(logits, on_device).cpu().double()
             errors = loss.errors(logits, on_device).cpu().double()
             parts.append((part, bits, task.floor(part).double(), errors))
@@ -158,9 +163,14 @@ def _accuracy(wrong: float, asked: float) -> float:
     return 1 - wrong / asked if asked else 0.0
 
 
-def state_size(model: Model) -> int:
-    """Numbers that the model carries from one step to the next, for one sequence."""
-    return sum(leaf.numel() for leaf in _leaves(model.core.initial_state(1)))
+def state_size(model: Model, slots: int | None = None) -> int:
+    """Numbers that the model carries from one step to the next, for one sequence.
+
+    slots: of its memory, if not as many as it has.
+    """
+    core = model.core
+    start = core.initial_state(1, slots) if isinstance(core, NTMCell) else core.initial_state(1)
+    return sum(leaf.numel() for leaf in _leaves(start))
 
 
 def _leaves(state: Any) -> list[Tensor]:

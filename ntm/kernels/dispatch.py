@@ -69,6 +69,7 @@ def unroll(
     engine: Engine = "auto",
     recompute_every: int | None = None,
     weighting_grad: float | None = None,
+    wants_state: bool = True,
 ) -> tuple[Tensor, State]:
     """A whole sequence: xs [T, B, I] -> outputs [T, B, output_size] and the last state.
 
@@ -77,6 +78,8 @@ def unroll(
     recompute_every: keep the state every so many steps for the backward pass, and compute what
         lies between again: the same gradients, in less memory.
     weighting_grad: clip the derivatives by an NTM's weightings w_t to this, at every step.
+    wants_state: if not, the fused engine leaves the last state out, and returns None for it: to
+        give every slot of a large memory its row may take longer than the sequence.
 
     Raises ValueError and TypeError for sizes, types and devices that do not fit the core,
     :class:`EngineError` for ``engine="fused"`` where the kernels cannot run.
@@ -94,8 +97,9 @@ def unroll(
             from ntm.kernels import numba
 
             return numba.unroll(
-                core, xs, state, recompute_every=recompute_every, weighting_grad=weighting_grad
-            )
+                core, xs, state, recompute_every=recompute_every, weighting_grad=weighting_grad,
+                wants_state=wants_state,
+            )  # fmt: skip
         if engine == "fused":
             raise EngineError(f"the fused engine cannot run: {obstacle}")
         if needless is None and not torch.compiler.is_compiling():
@@ -150,6 +154,16 @@ def _is_plain(model: nn.Module, core: Core, readout: nn.Module) -> bool:
         and not p._post_accumulate_grad_hooks
         for p in modules.parameters_of(model)
     )
+
+
+def slots_carried(core: nn.Module, steps: int, engine: Engine = "auto") -> int | None:
+    """Slots that a sequence of so many steps takes room for; None without an NTM's memory."""
+    if not isinstance(core, NTMCell):
+        return None
+    if core.M0 is not None or select(core, engine).engine == "reference":
+        return core.slots
+    # Those further from slot 0 than heads shift in so many steps are carried as one.
+    return min(core.slots, (core.shifts - 1) * (steps + 1) + 2)
 
 
 def has_torch_kernels(core: nn.Module) -> bool:

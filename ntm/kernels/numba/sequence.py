@@ -20,6 +20,7 @@ from ntm.kernels.threads import threads
 def unroll(
     core: Core, xs: Tensor, state: State, *,
     recompute_every: int | None = None, weighting_grad: float | None = None,
+    wants_state: bool = True,
 ) -> tuple[Tensor, State]:  # fmt: skip
     """``core.unroll``: xs [T, B, I] and a state -> outputs [T, B, output_size], the last state.
 
@@ -54,8 +55,8 @@ def unroll(
     else:
         with torch.no_grad():
             rollout, first = _rollout(layout, options, [xs, *start, *parameters])
-            outputs, *end = map(torch.from_numpy, _flat(rollout.infer(first)))
-    return outputs, layout.unflatten(end)
+            outputs, *end = map(torch.from_numpy, _flat(rollout.infer(first, wants_state)))
+    return outputs, layout.unflatten(end) if wants_state else None
 
 
 def are_alike(memory: Tensor, weights: Tensor) -> bool:
