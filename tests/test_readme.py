@@ -90,7 +90,7 @@ def test_a_command_does_what_it_says(
     monkeypatch.chdir(folder)
     words = shortened(command)
     for word in words:
-        if word in BEFORE:
+        if word in BEFORE and BEFORE[word] != command:
             assert call(shortened(BEFORE[word]))[0] == 0
     if "--resume" in words:
         call([word for word in words if word != "--resume"])

@@ -27,7 +27,7 @@ class StoppedWaiting(KeyboardInterrupt):
 
 
 _should_stop: Callable[[], bool] = lambda: False  # noqa: E731
-_given_up = threading.Event()  # set when the main thread stops waiting: so do the others
+_stops = 0  # how often the main thread has stopped waiting: then so do the others
 
 
 class _Compilation(threading.Thread):
@@ -59,19 +59,17 @@ def wait_for(function: Callable[[], T]) -> T:
     """
     if isinstance(threading.current_thread(), _Compilation):  # a kernel that calls another
         return function()
-    in_main = threading.current_thread() is threading.main_thread()
-    if in_main:
-        _given_up.clear()
-    compilation = _Compilation(function)
-    compilation.start()
+    global _stops
+    before, compilation = _stops, _Compilation(function)
     try:
+        compilation.start()
         while compilation.is_alive():
-            if _should_stop() or _given_up.is_set():
+            if _should_stop() or _stops != before:
                 raise StoppedWaiting
             compilation.join(EVERY)
     except BaseException:
-        if in_main:
-            _given_up.set()
+        if threading.current_thread() is threading.main_thread():
+            _stops += 1
         raise
     found: T = compilation.result()
     return found

@@ -30,7 +30,7 @@ def test_this_numba_has_what_the_kernels_use_of_its_private_parts() -> None:
 def test_float32_functions(name: str, low: float, high: float) -> None:
     function = getattr(math, name)
 
-    @jit.exact
+    @numba.njit(**jit.EXACT)  # type: ignore[untyped-decorator]
     def apply(x: Any, y: Any) -> None:
         for i in range(x.shape[0]):
             y[i] = function(x[i])

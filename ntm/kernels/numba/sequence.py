@@ -38,23 +38,21 @@ def unroll(
         return Core.unroll(core, xs, state)
     layout = Layout(core)
     start, parameters = layout.flatten(state), layout.parameters()
-    options: dict[str, Any] = {
-        "recompute_every": recompute_every, "weighting_grad": weighting_grad,
-        "slots": 0, "alike": False,
-    }  # fmt: skip
+    options = {"recompute_every": recompute_every, "weighting_grad": weighting_grad}
+    slots, alike = 0, False
     if layout.heads.H:
-        options["slots"] = start[0].shape[1]
-        options["alike"] = are_alike(*start[:2])
+        slots, alike = start[0].shape[1], are_alike(*start[:2])
         # Derivatives by the last weightings need not be alike: then they are clipped one by one.
         if weighting_grad is not None and torch.is_grad_enabled():
-            options["alike"] = False
-        if options["alike"]:
+            alike = False
+        if alike:
             start[:2] = start[0][:, :2], start[1][..., :2]
+    memory = slots, alike
     if torch.is_grad_enabled() and any(t.requires_grad for t in [xs, *start, *parameters]):
-        outputs, *end = _Unroll.apply(layout, options, xs, *start, *parameters)  # type: ignore[no-untyped-call]
+        outputs, *end = _Unroll.apply(layout, memory, options, xs, *start, *parameters)  # type: ignore[no-untyped-call]
     else:
         with torch.no_grad():
-            rollout, first = _rollout(layout, options, [xs, *start, *parameters])
+            rollout, first = _rollout(layout, memory, options, [xs, *start, *parameters])
             outputs, *end = map(torch.from_numpy, _flat(rollout.infer(first, wants_state)))
     return outputs, layout.unflatten(end) if wants_state else None
 
@@ -72,14 +70,17 @@ def are_alike(memory: Tensor, weights: Tensor) -> bool:
 
 
 def _rollout(
-    layout: Layout, options: dict[str, Any], tensors: list[Tensor]
+    layout: Layout, memory: tuple[int, bool], options: dict[str, Any], tensors: list[Tensor]
 ) -> tuple[Rollout, list[Any]]:
-    """Of the inputs, the first state and the parameters: the rollout, and the first state."""
+    """Of the inputs, the first state and the parameters: the rollout, and the first state.
+
+    memory: its slots, and whether they are alike.
+    """
     x, *others = arrays(tensors)
     states = len(layout.places.state) + (3 if layout.heads.H else 0)
     start, parameters = others[:states], others[states:]
     packed = pack(layout, parameters, x.dtype)
-    return Rollout(layout, packed, x, threads=threads(), **options), start
+    return Rollout(layout, packed, x, *memory, threads=threads(), **options), start
 
 
 def _flat(found: tuple[Any, list[Any]]) -> list[Any]:
@@ -95,10 +96,11 @@ def arrays(tensors: Iterable[Tensor | None]) -> list[Any]:
 class _Unroll(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, layout: Layout, options: dict[str, Any], xs: Tensor, *rest: Tensor
-    ) -> tuple[Tensor, ...]:
+        ctx: Any, layout: Layout, memory: tuple[int, bool], options: dict[str, Any], xs: Tensor,
+        *rest: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
         ctx.set_materialize_grads(False)
-        ctx.rollout, start = _rollout(layout, options, [xs, *rest])
+        ctx.rollout, start = _rollout(layout, memory, options, [xs, *rest])
         ctx.states = len(start)
         outputs, *end = map(torch.from_numpy, _flat(ctx.rollout.forward(start)))
         ctx.shape = outputs.shape
@@ -113,7 +115,7 @@ class _Unroll(torch.autograd.Function):
         outputs = rest.pop() if ctx.rollout.heads.H else xs.new_empty(ctx.shape)
         if doutputs is None:
             doutputs = xs.new_zeros(ctx.shape)
-        wanted = ctx.needs_input_grad[2:]
+        wanted = ctx.needs_input_grad[3:]
         dxs = torch.empty_like(xs, memory_format=torch.contiguous_format) if wanted[0] else None
         sinks = [torch.zeros(p.shape, dtype=p.dtype, device="cpu") for p in rest[ctx.states :]]
         out, dout, dx, *others = arrays([outputs, doutputs, dxs, *dend, *sinks])
@@ -123,4 +125,4 @@ class _Unroll(torch.autograd.Function):
             for place, want in zip(places, wanted[1:], strict=False)
         ]
         ctx.rollout.close()
-        return None, None, dxs, *dstart, *sinks
+        return None, None, None, dxs, *dstart, *sinks
