@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow clean
+.PHONY: demo test test-system test-slow clean
 
 # A virtual environment with the suite and its tests' tools, made again when the lists change.
 .venv/installed: pyproject.toml constraints.txt
@@ -24,6 +24,10 @@ test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest --quiet --numprocesses logical --maxprocesses 4 --dist worksteal
+
+# Sweeps, clusters, signals and full disks, in processes of their own: minutes.
+test-system: .venv/installed
+	$(BIN)/pytest --quiet -m system --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # Trains until solved, over several seeds: minutes.
 test-slow: .venv/installed

@@ -288,6 +288,7 @@ def test_a_trace_of_a_run_is_the_one_that_is_plotted(run: ntm.Run) -> None:
         ntm.trace(ntm.NTM(3, 2))
 
 
+@pytest.mark.system
 def test_a_sweep_gives_its_runs_and_its_report(folder: Path) -> None:
     given = {"train.sequences": 20}
     found = ntm.sweep(

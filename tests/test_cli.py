@@ -138,6 +138,7 @@ def test_learning_is_drawn_of_a_run_that_kept_snapshots(ntm: Terminal) -> None:
     assert Path("kept/plots/learning-length-3.gif").stat().st_size > 1000
 
 
+@pytest.mark.system
 def test_a_sweep_runs_what_is_missing_and_reports(
     ntm: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +160,7 @@ def test_a_sweep_runs_what_is_missing_and_reports(
     assert ntm("sweep", "small.yaml", "--grid", "train.batch").code == 2
 
 
+@pytest.mark.system
 def test_a_family_is_swept_and_one_of_it_is_trained(
     ntm: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

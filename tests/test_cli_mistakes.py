@@ -118,6 +118,7 @@ def test_two_processes_cannot_train_in_one_run(ntm: Terminal) -> None:
     assert ntm("train", "small.yaml", "--resume", "--set", "train.sequences=60").code == 0
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_exits_130_and_the_run_goes_on_bit_for_bit_elsewhere(
     number: signal.Signals, tmp_path: Path

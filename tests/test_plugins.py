@@ -46,6 +46,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from controllers.base import ControllerConfig, Core, linear
+import pytest
+
 from ntm.memory.base import STRICT, MemoryConfig
 from tasks.base import Task
 from tasks.episode import episode
@@ -199,6 +201,7 @@ def install(source: Path, packages: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.system
 def test_a_package_adds_a_task_a_controller_and_a_memory(tmp_path: Path) -> None:
     source, packages = tmp_path / "source", tmp_path / "packages"
     source.mkdir()
@@ -272,6 +275,7 @@ class Config(ControllerConfig):
 }
 
 
+@pytest.mark.system
 def test_a_broken_package_is_named_and_does_no_harm(tmp_path: Path) -> None:
     for name, text in BROKEN.items():
         (tmp_path / f"ntm_{name}.py").write_text(text)

@@ -170,6 +170,7 @@ def test_the_paper_says_what_it_says() -> None:
             assert heads == (None if row.heads is None else (row.heads, row.heads))
 
 
+@pytest.mark.system
 def test_what_is_missing_is_trained_as_a_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+Kind = TypeVar("Kind", bound=Optimizer)
 
 
 def flatten(module: nn.Module) -> nn.Parameter:
@@ -30,6 +32,17 @@ def flatten(module: nn.Module) -> nn.Parameter:
     return flat
 
 
+def without_compiler(kind: type[Kind]) -> type[Kind]:
+    """The same optimiser, whose methods do not import torch's compiler: 1.5 s of every start.
+
+    torch wraps them so that they are never compiled, and imports the compiler for that.
+    """
+    names = ("add_param_group", "state_dict", "load_state_dict")
+    plain: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    plain["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return cast("type[Kind]", type(kind.__name__, (kind,), plain))
+
+
 class GravesRMSprop(Optimizer):
     """Divides the gradient by a running estimate of its standard deviation.
 
@@ -44,7 +57,7 @@ class GravesRMSprop(Optimizer):
     inside the momentum, so that a change of ``lr`` does not rescale the steps already under way.
     """
 
-    # To keep these from being compiled torch imports its compiler: 1.5 s of every start.
+    # See ``without_compiler``.
     add_param_group = inspect.unwrap(Optimizer.add_param_group)
     state_dict = inspect.unwrap(Optimizer.state_dict)
     load_state_dict = inspect.unwrap(Optimizer.load_state_dict)

@@ -13,7 +13,7 @@ from ntm.kernels.border import check_targets
 from ntm.kernels.dispatch import Engine, learner
 from ntm.memory.ntm import NTMCell
 from ntm.model import Model
-from ntm.training.optim import GravesRMSprop, Ridge
+from ntm.training.optim import GravesRMSprop, Ridge, without_compiler
 from ntm.training.schema import AdamConfig, ClipConfig, Config, RidgeConfig, RMSpropConfig
 from ntm.whole_input import WholeInput
 from tasks import Episode
@@ -27,12 +27,12 @@ def build_optimizer(config: Config, parameters: nn.Parameter, fused: bool = Fals
     """
     o = config.train.optimizer
     if isinstance(o, RMSpropConfig):
-        return torch.optim.RMSprop(
+        return without_compiler(torch.optim.RMSprop)(
             [parameters], o.lr, o.alpha, o.eps, momentum=o.momentum, centered=o.centered
         )
     if isinstance(o, AdamConfig):
         kind = torch.optim.AdamW if o.kind == "adamw" else torch.optim.Adam
-        return kind([parameters], o.lr, o.betas, o.eps, o.weight_decay)
+        return without_compiler(kind)([parameters], o.lr, o.betas, o.eps, o.weight_decay)
     if isinstance(o, RidgeConfig):
         return Ridge(parameters, config.task.output_size, o.penalty)
     return GravesRMSprop([parameters], o.lr, o.momentum, o.decay, o.eps, fused)

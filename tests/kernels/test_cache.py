@@ -298,6 +298,7 @@ def python(code: str, folder: Path, **variables: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.system
 def test_with_the_compiler_disabled_the_reference_runs(tmp_path: Path) -> None:
     chosen, said, refused = python(WITHOUT_COMPILER, tmp_path, NUMBA_DISABLE_JIT="1")
     assert chosen.startswith("reference | ")
@@ -336,6 +337,7 @@ print(np.allclose(dW, dz[:, 1:20].T @ v[:, 2:19], atol=1e-5))
 """
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("kind", sorted(VARIABLES))
 def test_kernels_run_under_the_variables_of_numba(kind: str, tmp_path: Path) -> None:
     variables = {"NUMBA_CACHE_DIR": str(tmp_path), **VARIABLES[kind]}

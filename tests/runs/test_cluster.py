@@ -30,6 +30,7 @@ validation: {every: 500, episodes: 3}
 """
 
 
+@pytest.mark.system
 def test_a_sweep_on_two_nodes_survives_the_death_of_one(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray, an optional extra, is not installed")
     (tmp_path / "small.yaml").write_text(CONFIG)
@@ -51,6 +52,7 @@ def test_a_sweep_on_two_nodes_survives_the_death_of_one(tmp_path: Path) -> None:
     assert any("Died" in error or "Crashed" in error for error in errors)
 
 
+@pytest.mark.system
 def test_a_run_comes_back_from_a_node_and_goes_on_at_another(tmp_path: Path) -> None:
     config = CONFIG.replace("sequences: 3000", "sequences: 400")
     words = ["train", cluster.CONFIG, "--run", cluster.FOLDER, "--seed", "3", "--quiet"]

@@ -74,6 +74,7 @@ def check_same(whole: RunDir, other: RunDir) -> None:
     assert not [p for p in other.path.rglob("*") if p.suffix == ".part"]
 
 
+@pytest.mark.system
 def test_killed_fifty_times_it_ends_as_if_it_had_not_been(config: Path, tmp_path: Path) -> None:
     script = ROOT / "tests" / "runs" / "killing.py"
     done = run_python(script, config, tmp_path, 50, 0.3)
@@ -82,32 +83,23 @@ def test_killed_fifty_times_it_ends_as_if_it_had_not_been(config: Path, tmp_path
     check_same(RunDir(tmp_path / "whole"), RunDir(tmp_path / "killed"))
 
 
-@pytest.mark.parametrize("limit", [300, 3000, 9000])
-def test_a_full_disk_is_one_message_and_nothing_is_lost(
-    config: Path, tmp_path: Path, limit: int
-) -> None:
+@pytest.mark.system
+def test_a_full_disk_is_one_message_and_nothing_is_lost(config: Path, tmp_path: Path) -> None:
     """Full before there is a config, a first checkpoint, or when a table has grown."""
-    words = (
-        "-m",
-        "ntm.cli",
-        "train",
-        config,
-        "--quiet",
-        "--threads",
-        1,
-        "--set",
-        "train.report_every=2",
-    )
+    words = ["-m", "ntm.cli", "train", config, "--quiet", "--threads", 1]
+    words += ["--set", "train.report_every=2"]
     assert run_python(*words, "--run", tmp_path / "whole").returncode == 0
-    full = run_python(*words, "--run", tmp_path / "full", limit=limit)
-    assert full.returncode == 1, full.stderr
-    assert full.stderr.count("\n") == 1
-    assert "cannot be written: File too large" in full.stderr
-    resume = ["--resume"] if (tmp_path / "full" / "config.yaml").exists() else []
-    assert (limit == 300) == (not resume)
-    again = run_python(*words, "--run", tmp_path / "full", *resume)
-    assert again.returncode == 0, again.stderr
-    check_same(RunDir(tmp_path / "whole"), RunDir(tmp_path / "full"))
+    for limit in (300, 3000, 9000):
+        folder = tmp_path / f"full-{limit}"
+        full = run_python(*words, "--run", folder, limit=limit)
+        assert full.returncode == 1, full.stderr
+        assert full.stderr.count("\n") == 1
+        assert "cannot be written: File too large" in full.stderr
+        resume = ["--resume"] if (folder / "config.yaml").exists() else []
+        assert (limit == 300) == (not resume)
+        again = run_python(*words, "--run", folder, *resume)
+        assert again.returncode == 0, again.stderr
+        check_same(RunDir(tmp_path / "whole"), RunDir(folder))
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ def shadows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.system
 def test_a_sweep_runs_in_a_folder_with_names_of_ours(shadows: Path) -> None:
     jobs = plan(["configs/mine.yaml"], 1, [], ["train.sequences=20"], Path("out"))
     state = sweep(jobs, Path("out"), LocalExecutor(1), Watch(), retries=0)
@@ -64,6 +65,7 @@ def test_the_path_is_this_processs_with_ours_first_and_the_folder_last(shadows: 
     assert set(path[1:-1]) == {str(Path(p).resolve()) for p in sys.path} - {path[0], path[-1]}
 
 
+@pytest.mark.system
 def test_a_child_says_how_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("small.yaml").write_text(SMALL)
@@ -94,6 +96,7 @@ def test_a_child_that_was_killed_is_an_error_that_names_the_signal() -> None:
     assert not any(Outcome(code, "").again for code in (-9, 0, 1, 2))
 
 
+@pytest.mark.system
 def test_a_child_has_the_threads_that_it_is_given(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SMALL)
     words = ["train", str(tmp_path / "small.yaml"), "--run", str(tmp_path / "run")]
@@ -140,6 +143,7 @@ except ntm.NTMError as error:
 """
 
 
+@pytest.mark.system
 def test_a_class_registered_from_python_is_swept_if_it_can_be_imported(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE_CONTROLLER)
     (tmp_path / "small.yaml").write_text(SMALL)

@@ -116,6 +116,7 @@ def wait_for(file: str, process: subprocess.Popen[Any]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.system
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signals")
 def test_under_nohup_and_a_scheduler_that_warns_terminates_and_kills() -> None:
     words = ["train", "small.yaml", "--resume", *RUN]
@@ -159,6 +160,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.system
 def test_a_worker_saves_and_ends_when_its_sweep_is_killed() -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, "train", "small.yaml", *RUN], text=True,

@@ -60,6 +60,7 @@ def rows(name: str) -> dict[tuple[str, str], dict[str, str]]:
         return {(row["variant"], row["seed"]): row for row in csv.DictReader(stream)}
 
 
+@pytest.mark.system
 def test_a_study_is_trained_tested_and_tabulated(ntm: Callable[..., tuple[int, str]]) -> None:
     out = Path("runs/studies/tiny")
     code, error = ntm("sweep", "tiny.yaml", "--workers", "2", "--retries", "0")

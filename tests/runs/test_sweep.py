@@ -235,6 +235,7 @@ def test_two_sweeps_do_not_share_a_folder(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.system
 def test_real_runs_are_trained_and_a_failure_is_recorded_with_its_error(config: str) -> None:
     grid = ["train.optimizer.lr=1e-3,1e6"]
     jobs = plan([config], 2, grid, ["train.sequences=200"], Path("out"))
@@ -264,6 +265,7 @@ def test_the_last_row_of_a_run_is_its_progress(config: str) -> None:
         assert job.progress() == {}
 
 
+@pytest.mark.system
 def test_a_sweep_that_is_asked_to_stop_saves_and_goes_on(config: str) -> None:
     words = [
         sys.executable, "-m", "ntm.cli", "sweep", config, "--seeds", "3", "--workers", "2",
