@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -46,8 +48,6 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from controllers.base import ControllerConfig, Core, linear
-import pytest
-
 from ntm.memory.base import STRICT, MemoryConfig
 from tasks.base import Task
 from tasks.episode import episode
