@@ -8,6 +8,7 @@ Importing this package imports Numba. ``ntm.kernels.dispatch`` decides whether i
     products.py     the two small matrix products
     records.py      what the kernels are given, as named records of arrays
     alike.py        slots that are alike are carried as one
+    shift.py        equation 8, and its derivative
     heads.py        what the heads do in a step, equations 2-9, and its derivative
     steps.py        the elementwise steps of the controllers, and their derivatives
     controllers.py  one step of all layers of a controller
