@@ -62,7 +62,12 @@ class Manifest(Mapping[str, Any]):
         self._write(rollbacks=count)
 
     def ended(
-        self, status: Status, sequences: int, seconds: float, peak_memory_mib: float | None
+        self,
+        status: Status,
+        sequences: int,
+        seconds: float,
+        peak_memory_mib: float | None,
+        facts: Mapping[str, Any],
     ) -> None:
         """Training came to an end, or was interrupted and saved."""
         self._write(
@@ -70,6 +75,7 @@ class Manifest(Mapping[str, Any]):
             sequences=sequences,
             seconds=round(seconds, 1),
             peak_memory_mib=peak_memory_mib,
+            **facts,
         )
 
     def stopped(self, status: Status) -> None:

@@ -133,7 +133,8 @@ def train_recorded(started: Started, watcher: Watcher, resume: bool, stop: StopO
         if (saved := _saved(run, model)) is None:
             raise
         end = saved
-    run.manifest().ended(end.status, end.sequences, end.seconds, peak_memory_mib())
+    facts = {} if config.train.curriculum is None else {"stage": end.stage}
+    run.manifest().ended(end.status, end.sequences, end.seconds, peak_memory_mib(), facts)
 
 
 def _saved(run: RunDir, model: Model) -> Progress | None:

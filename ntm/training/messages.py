@@ -27,6 +27,8 @@ RENAMED = {
     "train.segment": "train.recompute_every",
 }
 
+_MISSING = ("missing", "missing_argument")
+
 _T = TypeVar("_T")
 
 
@@ -71,7 +73,7 @@ def _problem(error: Any, raw: Any, schema: dict[str, Any], prefix: str) -> str:
         if isinstance(part, int):
             path[-1] += f"[{part}]"
             continue
-        if not present and kind not in ("missing", "missing_argument"):
+        if not present and (part is not error["loc"][-1] or kind not in _MISSING):
             continue
         path.append(str(part))
         known, others = here.get("properties", {}), here.get("additionalProperties") or {}
@@ -83,7 +85,7 @@ def _problem(error: Any, raw: Any, schema: dict[str, Any], prefix: str) -> str:
         here = _resolve(known.get(part, others), schema, node)
     key = ".".join(path)
 
-    if kind in ("missing", "missing_argument"):
+    if kind in _MISSING:
         return f"{key}: is missing"
     if kind == "union_tag_not_found":
         known = here.get("discriminator", {}).get("mapping", {})

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass, rebuild_dataclass
 from ntm import registry
 from ntm.kernels.dispatch import Engine
 from ntm.model import ModelConfig
+from ntm.training.curriculum_settings import AnyCurriculum
 from ntm.training.task_settings import as_tested, with_settings
 from tasks import AnyTask, Task
 from tasks.losses import BITS
@@ -120,21 +121,6 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class CurriculumConfig:
-    """Training starts with the settings in ``task``, which grow to the task's own.
-
-    advance_bits: bits per scored step. Whenever the mean loss of the last ``every`` sequences is
-        below it, the task grows: the integer that has furthest to go by 1, other integers and
-        fractions in proportion. Fractions alone grow in one step. Of a range, the upper end grows,
-        and the lower end stays until the curriculum is over.
-    """
-
-    task: dict[str, Any]
-    advance_bits: Positive
-    every: int = Field(default=1000, ge=1)
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainConfig:
     """How a model is trained. Intervals count sequences, whatever the batch size.
 
@@ -163,7 +149,7 @@ class TrainConfig:
     ]
     clip: ClipConfig | None = None
     schedule: ScheduleConfig = ScheduleConfig()
-    curriculum: CurriculumConfig | None = None
+    curriculum: AnyCurriculum | None = None
     rollback_factor: Annotated[float, Field(gt=1, le=1e6)] | None = None
     init: str | None = None
     batch: int = Field(default=1, ge=1)
@@ -285,18 +271,8 @@ class Config:
 
     @model_validator(mode="after")
     def _curriculum_grows(self) -> Config:
-        if self.train.curriculum is None:
-            return self
-        where = "train.curriculum.task"
-        first = with_settings(self.task, self.train.curriculum.task, where)
-        for name in self.train.curriculum.task:
-            ends = getattr(first, name), getattr(self.task, name)
-            numbers = [n for end in ends for n in (end if isinstance(end, tuple) else [end])]
-            kinds = {type(n) for n in numbers}
-            if kinds != {int} and (kinds != {float} or len(numbers) > 2):
-                raise ValueError(
-                    f"{where}.{name}: only numbers, and ranges of whole ones, can grow"
-                )
+        if self.train.curriculum is not None:
+            self.train.curriculum.check(self.task)
         return self
 
     @property

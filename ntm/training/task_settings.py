@@ -63,3 +63,8 @@ def as_tested(task: Task, settings: dict[str, Any], where: str = "task") -> Task
         if (value := getattr(held_out, key)) != getattr(other, key):
             raise UsageError(f"{where}.{key}: is for training alone; elsewhere it is {value}")
     return other
+
+
+def upper_end(value: Any) -> Any:
+    """The larger end of a range, which is what grows of it; anything else as it is."""
+    return value[1] if isinstance(value, tuple) else value

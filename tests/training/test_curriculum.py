@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from ntm.errors import NTMError
 from ntm.runs.folder import RunDir
-from ntm.training.curriculum import stages, task_at
+from ntm.runs.session import StopOnSignal, begun, train_recorded
+from ntm.training.curriculum import lessons, stages, task_at
 from ntm.training.schema import Config
 from tasks.copy import Copy
 from tasks.priority_sort import PrioritySort
@@ -130,3 +132,105 @@ def test_first_settings_that_cannot_be(first: dict[str, Any], message: str) -> N
 def test_pairs_of_numbers_that_are_not_whole_do_not_grow() -> None:
     with pytest.raises(NTMError, match=r"task\.beta: only numbers"):
         config({"beta": [1.0, 1.0]}, {"kind": "ngram", "length": 9})
+
+
+def doubling(first: dict[str, Any], task: dict[str, Any] = SORT, **settings: Any) -> Config:
+    return config(first, task, kind="doubling", **settings)
+
+
+RECALL = {"kind": "associative_recall", "width": 4, "item_length": 2, "items": [3, 6]}
+
+
+def test_a_level_doubles_up_to_the_tasks_own() -> None:
+    growing = doubling({"items": [2, 3], "sorted": 3}, {**SORT, "items": [5, 20], "sorted": 9})
+    assert stages(growing) == 3
+    seen = [task_at(growing, n) for n in (0, 1, 2, 3, 4, 10**6)]
+    assert all(isinstance(task, PrioritySort) for task in seen)
+    assert [t.items for t in seen] == [(2, n) for n in (3, 6, 12, 20, 20, 20)]  # type: ignore[attr-defined]
+    assert [t.sorted for t in seen] == [3, 6, 9, 9, 9, 9]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("limit", [4, 7, 8, 9, 100])
+def test_a_level_doubles_up_to_its_limit(limit: int) -> None:
+    growing = doubling({"items": 4}, RECALL, limit={"items": limit})
+    levels = [task_at(growing, n).items for n in range(stages(growing) + 2)]  # type: ignore[attr-defined]
+    assert levels == [(3, min(4 * 2**n, limit)) for n in range(len(levels))]
+    assert levels[-3:].count((3, limit)) == min(2, len(levels))
+    assert lessons(growing)[-2:] == [task_at(growing, 100), growing.task]
+
+
+def test_every_size_up_to_the_level_is_drawn_whatever_the_tasks_own_are() -> None:
+    growing = doubling({"length": [1, 3]}, {"kind": "copy", "width": 3, "length": [10, 10]})
+    episode = task_at(growing, 1).sample(np.random.default_rng(1), 300)
+    lengths = episode.conditions["length"].bincount()
+    assert lengths[0] == 0
+    assert (lengths[1:] > 25).all()  # of 300, 50 on average; three deviations are 20
+    assert len(lengths) == 7
+    assert growing.validation_task.steps == 21
+
+
+def test_a_level_doubles_when_the_last_sequences_were_cheap(tmp_path: Path) -> None:
+    easy = doubling({"items": [1, 1], "sorted": 1}, advance_bits=50.0, every=20)
+    assert train(new_run(tmp_path / "easy", easy), easy, CPU, Watch()).stage == 2  # of 60 sequences
+    hard = doubling({"items": [1, 1], "sorted": 1}, advance_bits=0.5, every=3)
+    assert train(new_run(tmp_path / "hard", hard), hard, CPU, Watch()).stage == 0
+
+
+def test_a_resumed_run_draws_what_it_would_have_drawn(tmp_path: Path) -> None:
+    growing = doubling({"items": [1, 1], "sorted": 1}, advance_bits=50.0, every=10)
+    whole, parts = new_run(tmp_path / "whole", growing), new_run(tmp_path / "parts", growing)
+    end = train(whole, growing, CPU, Watch())
+    stopped = train(parts, growing, CPU, Watch(), should_stop=stop_after(5))
+    assert 0 < stopped.stage < end.stage == stages(growing)
+    assert stopped.lesson["sequences"] == 3  # resumed in the middle of a decision, too
+    assert train(parts, growing, CPU, Watch(), resume=True).stage == end.stage
+    a, b = whole.load_checkpoint().weights, parts.load_checkpoint().weights
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(
+    ("first", "settings", "message"),
+    [
+        ({"items": 0}, {}, "train.curriculum.task.items: should be"),
+        ({"item": 3}, {}, "train.curriculum.task.item: no such key; did you mean items?"),
+        ({"items": 7}, {}, r"task.items: should be from 1 to 6, where doubling ends, not 7"),
+        ({"items": 3}, {"limit": {"items": 257}}, "train.curriculum.limit.items: 257 distinct"),
+        ({"items": 3}, {"limit": {"width": 4}}, "train.curriculum.limit.width: does not double"),
+        ({"items": 3}, {"limits": {}}, "train.curriculum.limits: no such key; did you mean limit?"),
+        ({"items": 3}, {"kind": "double"}, "train.curriculum.kind: 'double' is not one of"),
+        ({"items": 3}, {"every": 0}, "train.curriculum.every: should be greater"),
+        ({"items": 3}, {"advance_bits": None}, "train.curriculum.advance_bits: should be"),
+        ({"mixed": True}, {}, "train.curriculum.task.mixed: only whole numbers"),
+        ({"hard_fraction": 0.0}, {}, "train.curriculum.task.hard_fraction: only whole numbers"),
+        ({}, {}, "train.curriculum.task: should hold a range"),
+    ],
+)
+def test_what_cannot_double(first: dict[str, Any], settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(NTMError, match=message):
+        config(first, RECALL, **{"kind": "doubling", **settings})
+
+
+def test_a_size_that_is_not_drawn_does_not_double_alone() -> None:
+    with pytest.raises(NTMError, match=r"train.curriculum.task: should hold a range"):
+        doubling({"length": 5}, {"kind": "ngram", "length": 9})
+
+
+def test_a_missing_setting_is_named_as_the_user_writes_it() -> None:
+    raw = {**SMALL["train"], "curriculum": {"kind": "doubling", "task": {"items": 3}}}
+    with pytest.raises(NTMError, match=r"train\.curriculum\.advance_bits: is missing"):
+        small_config_of(RECALL, train=raw)
+
+
+def test_the_manifest_says_which_stage_was_reached(tmp_path: Path) -> None:
+    for name, growing in {
+        "with": doubling({"items": [1, 1], "sorted": 1}, advance_bits=50.0, every=20),
+        "without": small_config_of(SORT),
+    }.items():
+        with begun(tmp_path / name, [], growing, CPU, "ntm train small", False) as started:
+            train_recorded(started, Watch(), False, StopOnSignal())
+    assert RunDir(tmp_path / "with").manifest()["stage"] == 2
+    assert "stage" not in RunDir(tmp_path / "without").manifest()
+
+
+def test_a_curriculum_without_a_kind_is_gradual() -> None:
+    assert config({"items": 2, "sorted": 1}) == config({"items": 2, "sorted": 1}, kind="gradual")
