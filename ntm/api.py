@@ -21,13 +21,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rich.text import Text
-
 from ntm import logs, reproduction
 from ntm.analysis import bench as benchmark
 from ntm.analysis import evaluate as scoring
 from ntm.analysis import results
 from ntm.analysis import sample as sampling
+from ntm.analysis import scale as scaling
 from ntm.analysis.trace import Trace, record
 from ntm.arguments import whole
 from ntm.catalogue import Kinds, kinds
@@ -56,7 +55,7 @@ from ntm.views import plots
 from ntm.views import report as page
 from ntm.views import study as study_page
 from ntm.views import tensorboard as board
-from ntm.views.console import Display, SweepConsole, TrainingConsole, standard_error
+from ntm.views.console import SweepConsole, TrainingConsole, measured, standard_error
 from ntm.views.drawing import StyledFigure
 from ntm.views.run import draw_run, held_out_episode
 from tasks import Episode
@@ -384,17 +383,17 @@ def reproduce(
 
 
 def bench(
-    *, device: str = "cpu", repeats: int = 5, threads: int | None = None, progress: bool = True
-) -> Benchmark:
+    *, device: str = "cpu", repeats: int = 5, threads: int | None = None, scale: bool = False,
+    progress: bool = True,
+) -> Benchmark:  # fmt: skip
     """Measures whole training steps on each engine, the sides of a case in turn.
 
     repeats: of each measurement, of which the median counts.
+    scale: instead, time and memory against slots and length; ``ntm.views.scaling`` draws them.
     """
-    with fused_threads(threads), Display(standard_error()) as display:
+    with fused_threads(threads):
         where = find_device(device, load_config("copy/ntm-lstm"))
-        rows = []
-        for row in benchmark.bench(where, repeats):
-            rows.append(row)
-            if progress:
-                display.show(Text(f"measured {row.config}, batch {row.batch}"))
-        return Benchmark(benchmark.about(where), rows)
+        about = benchmark.about(where)
+        if scale:
+            return Benchmark(about, [], measured(scaling.scale(where), not progress))
+        return Benchmark(about, measured(benchmark.bench(where, repeats), not progress))

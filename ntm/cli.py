@@ -20,6 +20,7 @@ from ntm.options import (
     DeviceOption,
     JsonOption,
     RunArgument,
+    ScaleOption,
     SetOption,
     SlotsOption,
     ThreadsOption,
@@ -307,17 +308,20 @@ def bench(
     device: DeviceOption = "cpu",
     repeats: Annotated[int, typer.Option(min=1, help="Repeats of each measurement.")] = 5,
     threads: ThreadsOption = None,
+    scale: ScaleOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure whole training steps of the engines, both sides in turn, as ratios."""
     from ntm import api
-    from ntm.views import tables
+    from ntm.views import scaling, tables
 
-    found = api.bench(device=device, repeats=repeats, threads=threads)
+    found = api.bench(device=device, repeats=repeats, threads=threads, scale=scale)
+    if scale:
+        typer.echo(scaling.save(found), err=True)
     if as_json:
-        typer.echo(json.dumps({**found.about, "rows": [row.as_dict() for row in found.rows]}))
+        typer.echo(json.dumps(found.as_dict()))
         return
-    tables.show(tables.bench(found.about, found.rows))
+    tables.show(*scaling.grids(found) if scale else [tables.bench(found.about, found.rows)])
 
 
 @ends_process

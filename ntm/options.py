@@ -48,6 +48,13 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object, and nothing else.")
 ]
 
+ScaleOption = Annotated[
+    bool,
+    typer.Option(
+        "--scale", help="Time and memory against slots and length instead, drawn in scale.png."
+    ),
+]
+
 
 def _show_version(wanted: bool) -> None:
     """Prints the version and ends, if that is what was asked for."""

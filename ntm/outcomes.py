@@ -12,6 +12,7 @@ import torch
 
 from ntm.analysis.bench import Row
 from ntm.analysis.results import Trouble
+from ntm.analysis.scale import Cell
 from ntm.model import Model
 from ntm.runs.folder import RunDir
 from ntm.runs.status import Status
@@ -81,7 +82,15 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The speed of the engines: what it was measured on, and a row for each case."""
+    """The speed of the engines: what it was measured on, and a row for each case.
+
+    cells: instead of rows, what memories of many sizes take.
+    """
 
     about: dict[str, Any]
     rows: list[Row]
+    cells: list[Cell] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All numbers, for JSON."""
+        return {**self.about, "rows": [row.as_dict() for row in self.cells or self.rows]}

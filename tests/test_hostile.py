@@ -124,7 +124,7 @@ def train(text: str, folder: Path) -> tuple[int, str]:
     )
     patch.setattr("typer.echo", lambda message="", **_: said.append(str(message)))
     patch.setattr("os.fsync", lambda handle: None)  # these two take most of the time
-    patch.setattr("ntm.runs.start._commit", lambda: None)
+    patch.setattr("ntm.runs.start.commit", lambda: None)
     steps = itertools.count()
     patch.setattr("ntm.runs.session.StopOnSignal.requested", lambda _: next(steps) == 10)
     signal.signal(signal.SIGALRM, _hangs)

@@ -24,7 +24,7 @@ from ntm.memory.ntm import NTMConfig
 from ntm.model import ModelConfig, build_model
 from ntm.runs.folder import RunDir
 from ntm.runs.models import new_model
-from ntm.runs.start import _commit
+from ntm.runs.start import commit
 from ntm.training import limits
 from ntm.training.load import load_config
 from ntm.training.settings import as_settings
@@ -258,7 +258,7 @@ def test_the_commit_is_that_of_the_suite_alone(tmp_path: Path, below: str, track
         git(tmp_path, "add", ".")
     git(tmp_path, "commit", "--quiet", "--allow-empty", "-m", "thesis")
     own = tracked and not below
-    assert _commit(package) == (git(tmp_path, "rev-parse", "HEAD") if own else None)
+    assert commit(package) == (git(tmp_path, "rev-parse", "HEAD") if own else None)
 
 
 @pytest.mark.parametrize(

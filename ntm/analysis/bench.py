@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,8 @@ import torch
 
 from ntm.kernels.threads import threads, use_threads
 from ntm.runs.models import choose_engine, new_model
+from ntm.runs.processor import processor
+from ntm.runs.start import commit
 from ntm.training.load import load_config
 from ntm.training.optim import flatten
 from ntm.training.schema import Config
@@ -64,6 +65,11 @@ class Row(NamedTuple):
     lstm: float  # torch.nn.LSTM of the controller's size alone, on the same inputs
 
     @property
+    def name(self) -> str:
+        """Which row this is, in words."""
+        return f"{self.config}, batch {self.batch}"
+
+    @property
     def times_reference(self) -> float | None:
         """The speed of the fused engine, relative to the reference."""
         return None if self.fused is None else self.reference / self.fused
@@ -88,11 +94,13 @@ def bench(device: torch.device, repeats: int = 5, grid: list[Case] | None = None
         rng = numpy_generator(0, Stream.TRAINING)
         episode = task.sample(rng, case.batch).to(device)
         sides: dict[str, Callable[[], None]] = {
-            "reference": _training(dataclasses.replace(config, engine="reference"), episode, device)
+            "reference": training_step(
+                dataclasses.replace(config, engine="reference"), episode, device
+            )
         }
         model = new_model(config, device)
         if choose_engine(config, model).engine == "fused":
-            sides["fused"] = _training(config, episode, device)
+            sides["fused"] = training_step(config, episode, device)
         sides["lstm"] = _lstm(config.model.controller.size, episode, device)
         seconds = _in_turn(sides, repeats, device)
         yield Row(
@@ -102,12 +110,12 @@ def bench(device: torch.device, repeats: int = 5, grid: list[Case] | None = None
 
 
 def about(device: torch.device) -> dict[str, Any]:
-    """What the numbers depend on: processor, threads, torch."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    return {"device": name, "threads": threads(), "torch": torch.__version__}
+    """What the numbers depend on: processor, threads, torch, and the commit of the suite."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    return {"device": name, "threads": threads(), "torch": torch.__version__, "commit": commit()}
 
 
-def _training(config: Config, episode: Episode, device: torch.device) -> Callable[[], None]:
+def training_step(config: Config, episode: Episode, device: torch.device) -> Callable[[], None]:
     """A whole training step, except for drawing the episode, which is the same for all."""
     model = new_model(config, device)
     parameters = flatten(model)
@@ -175,14 +183,3 @@ def _medians(
     turns = [{name: seconds(name, counts[name]) for name in sides} for _ in range(repeats)]
     torch.set_num_threads(1)
     return {name: statistics.median(turn[name] for turn in turns) for name in sides}
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as stream:
-            for line in stream:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

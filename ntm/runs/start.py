@@ -200,7 +200,7 @@ def _circumstances(config: Config, model: Model) -> dict[str, Any]:
         },
         "platform": f"{platform.machine()} {platform.system()}",
         "processor": processor(),
-        "commit": _commit(),
+        "commit": commit(),
         **({} if data is None else {"data": data}),
     }
 
@@ -236,7 +236,7 @@ def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _commit(package: Path = Path(__file__).parents[1]) -> str | None:
+def commit(package: Path = Path(__file__).parents[1]) -> str | None:
     """The commit of the code that runs, where it runs from a checkout of the suite itself.
 
     Another repository may hold the folder that the suite is installed in; its commit says nothing.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,6 +18,14 @@ from rich.text import Text
 from ntm.runs.jobs import Job
 from ntm.runs.sweep import SweepState
 from ntm.views.grid import Grid
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_T = TypeVar("_T", bound=_Named)
 
 
 def standard_error() -> Console:
@@ -61,6 +69,17 @@ class Display:
             self._handle = display(bundle, raw=True, display_id=True)
         else:
             self._handle.update(bundle, raw=True)
+
+
+def measured(rows: Iterable[_T], quiet: bool) -> list[_T]:
+    """All rows of a measurement; while they come, says by ``name`` which one is there."""
+    found = []
+    with Display(standard_error()) as display:
+        for row in rows:
+            found.append(row)
+            if not quiet:
+                display.show(Text(f"measured {row.name}"))
+    return found
 
 
 class TrainingConsole:
