@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
@@ -144,7 +145,8 @@ def made_up() -> Benchmark:
 
 def points(axes: Axes) -> list[list[tuple[float, float]]]:
     """What the lines of a panel are drawn through."""
-    return [[(float(x), float(y)) for x, y in line.get_xydata()] for line in axes.lines]  # type: ignore[union-attr]
+    lines = [np.asarray(line.get_xydata()).tolist() for line in axes.lines]
+    return [[(x, y) for x, y in line] for line in lines]
 
 
 def test_tables_hold_every_cell_and_say_what_was_skipped() -> None:
