@@ -12,14 +12,17 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 from rich.console import Console
+from torch.nn.utils import parameters_to_vector
 
 from ntm import cli
 from ntm.analysis import scale as module
 from ntm.analysis.scale import SIDES, Bounds, Cell, Place, answer, extrapolate, scale
 from ntm.errors import UsageError
+from ntm.model import Model
 from ntm.outcomes import Benchmark
 from ntm.runs.models import new_model
 from ntm.training.load import load_config
+from ntm.training.schema import Config
 from ntm.views import scaling
 from ntm.views.grid import Grid
 
@@ -43,26 +46,25 @@ def test_every_side_answers(place: Place, side: str) -> None:
     assert found["mib"] >= 0
 
 
-def test_a_row_for_every_slot_makes_no_difference_but_in_time() -> None:
-    """Both training steps take the same gradients; the parameters are the same afterwards."""
+def test_a_row_for_every_slot_makes_no_difference_but_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both training steps take the same gradients, so the parameters are the same afterwards."""
     pytest.importorskip("numba")
-    ends = []
+    made: list[Model] = []
+
+    def keep(config: Config, *device: Any) -> Model:
+        made.append(new_model(config, *device))
+        return made[-1]
+
+    monkeypatch.setattr("ntm.analysis.scale.new_model", keep)
+    monkeypatch.setattr("ntm.analysis.bench.new_model", keep)
     for side in ("dense", "alike"):
-        models = []
-        with pytest.MonkeyPatch.context() as patch:
-
-            def keep(config: Any, *args: Any, models: list[Any] = models) -> Any:
-                models.append(new_model(config, *args))
-                return models[-1]
-
-            patch.setattr("ntm.analysis.scale.new_model", keep)
-            patch.setattr("ntm.analysis.bench.new_model", keep)
-            module._call(Place("step", 300, 3), SIDES[side])()
-        ends.append(torch.nn.utils.parameters_to_vector(models[-1].parameters()).detach())
-    config = load_config("copy/ntm-lstm")
-    first = torch.nn.utils.parameters_to_vector(new_model(config).parameters()).detach()
-    assert float((ends[1] - first).abs().max()) > 1e-5
-    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=1e-6)
+        module._call(Place("step", 300, 3), SIDES[side])()
+    made.append(new_model(load_config("copy/ntm-lstm")))
+    dense, alike, before = (parameters_to_vector(model.parameters()).detach() for model in made)
+    assert float((alike - before).abs().max()) > 1e-5
+    torch.testing.assert_close(dense, alike, rtol=0, atol=1e-6)
 
 
 def test_a_memory_with_a_row_per_slot_takes_them_and_one_of_alike_slots_does_not() -> None:
