@@ -1,8 +1,8 @@
 """What a memory costs: a training step against slots, a sequence against its length.
 
-Every cell is measured in a fresh process. Its time is the median of some calls, or one call where
-that takes long. Its memory is the peak of the resident set, above that of the same call with a few
-slots on a short sequence, so that what Python, torch and kernels take is left out.
+Every cell is measured in a fresh process. Its time is the median of its calls, of which there is
+one where that takes long. Its memory is the peak of the resident set, above that of the same call
+with a few slots on a short sequence, so that what Python, torch and kernels take is left out.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Cell(NamedTuple):
 class Bounds(NamedTuple):
     """No cell is measured that is expected to take more: seconds of a call, MiB of memory."""
 
-    seconds: float = 60.0
+    seconds: float = 120.0
     mib: float = physical_memory() / 2**21  # half of it
 
     def exceeded(self, seconds: float, mib: float) -> str:
@@ -123,8 +123,11 @@ def scale(
     grid: Sequence[Place] | None = None,
     sides: Sequence[str] = tuple(SIDES),
     bounds: Bounds | None = None,
+    seconds: float = 2.0,
 ) -> Iterator[Cell]:
     """Yields a cell for each place and side, smaller places first, the sides in turn.
+
+    seconds: of calls, for each cell; a call that takes longer than five times that is the only one.
 
     A cell is skipped where the ones before it let expect more than the bounds. The fused engine has
     the threads of this process. Raises UsageError for a device other than the CPU.
@@ -138,7 +141,11 @@ def scale(
         for side in sides:
             series = place.what, side
             problem = failed.get(series) or _expected(done[series], place, bounds)
-            cell = Cell(place, side, skipped=problem) if problem else _cell(place, side, bounds)
+            cell = (
+                Cell(place, side, skipped=problem)
+                if problem
+                else _cell(place, side, bounds, seconds)
+            )
             if cell.seconds is not None:
                 done[series].append(cell)
             elif not problem:
@@ -153,23 +160,32 @@ def _expected(done: Sequence[Cell], place: Place, bounds: Bounds) -> str:
     sizes = [cell.place.size for cell in done]
     seconds = [cast("float", cell.seconds) for cell in done]
     mib = [cast("float", cell.mib) for cell in done]
-    at = place.size
-    return bounds.exceeded(extrapolate(sizes, seconds, at), extrapolate(sizes, mib, at))
+    most = (
+        1.0 if place.what == "step" else 2.0
+    )  # nothing grows faster than slots, or length squared
+    expected = (extrapolate(sizes, values, place.size, most) for values in (seconds, mib))
+    return bounds.exceeded(*expected)
 
 
-def extrapolate(sizes: Sequence[int], values: Sequence[float], size: int) -> float:
-    """The power law through the last two values, at a larger size; proportional to it after one."""
+def extrapolate(
+    sizes: Sequence[int], values: Sequence[float], size: int, most: float = 2.0
+) -> float:
+    """The power law through the last two values, at a larger size; proportional to it after one.
+
+    most: the largest power that can be: the rest of what was measured is chance.
+    """
     power = 1.0
     if len(sizes) > 1 and min(values[-2:]) > 0:
         power = math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
-    return values[-1] * math.pow(size / sizes[-1], max(power, 0.0))
+    return values[-1] * math.pow(size / sizes[-1], min(max(power, 0.0), most))
 
 
-def _cell(place: Place, side: str, bounds: Bounds) -> Cell:
+def _cell(place: Place, side: str, bounds: Bounds, seconds: float) -> Cell:
     """Measures in a process of its own."""
-    request = {"path": search_path(), "place": place, "side": side, "threads": threads()}
+    request = {"place": place, "side": side, "threads": threads(), "seconds": seconds}
+    setup = json.dumps({"path": search_path(), "request": request})
     # -I: neither the current folder nor the environment puts a module in front of Python's own.
-    command = [sys.executable, "-I", "-c", _CHILD, json.dumps(request)]
+    command = [sys.executable, "-I", "-c", _CHILD, setup]
     patience = 120 + 5 * bounds.seconds  # kernels may have to be compiled first
     try:
         child = subprocess.run(  # noqa: S603
@@ -186,34 +202,35 @@ def _cell(place: Place, side: str, bounds: Bounds) -> Cell:
 
 _CHILD = """
 import json, sys
-request = json.loads(sys.argv[1])
-sys.path[:] = request.pop("path")
+setup = json.loads(sys.argv[1])
+sys.path[:] = setup["path"]
 from ntm.analysis.scale import answer
-print(json.dumps(answer(**request)))
+print(json.dumps(answer(**setup["request"])))
 """
 
 
-def answer(place: Sequence[Any], side: str, threads: int) -> dict[str, Any]:
+def answer(place: Sequence[Any], side: str, threads: int, seconds: float) -> dict[str, Any]:
     """What a child says: ``seconds`` and ``mib``, or why there are none, ``skipped``."""
     use_threads(threads)
     try:
         with guarded_memory(CPU):
-            seconds, mib = measure(Place(*place), SIDES[side])
+            median, mib = measure(Place(*place), SIDES[side], seconds)
     except NTMError as error:
         return {"skipped": f"failed: {error}"}
-    return {"seconds": seconds, "mib": mib}
+    return {"seconds": median, "mib": mib}
 
 
-def measure(
-    place: Place, side: Side, repeats: int = 21, enough: float = 2.0
-) -> tuple[float, float]:
-    """Median seconds of a call, and MiB of memory; after ``enough`` seconds it is not repeated."""
+def measure(place: Place, side: Side, seconds: float) -> tuple[float, float]:
+    """Median seconds of a call, and MiB of memory.
+
+    seconds: of calls, or five times as many until there have been five calls.
+    """
     slots, length = WARM_UP
     _call(place._replace(slots=slots, length=length), side)()
     before = _peak(anew=True)
     call = _call(place, side)
     taken: list[float] = []
-    while len(taken) < repeats and sum(taken) < enough:
+    while len(taken) < 1 or sum(taken) < seconds * (1 if len(taken) >= 5 else 5):
         start = time.perf_counter()
         call()
         taken.append(time.perf_counter() - start)

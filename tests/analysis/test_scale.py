@@ -32,7 +32,7 @@ ABOUT = {"device": "a processor", "threads": 2, "torch": "2", "commit": "0123456
 
 def law(seconds: Callable[[Place], float], mib: Callable[[Place], float]) -> Any:
     """Instead of measuring: what a place takes."""
-    return lambda place, side, bounds: Cell(place, side, seconds(place), mib(place))
+    return lambda place, side, *_: Cell(place, side, seconds(place), mib(place))
 
 
 @pytest.mark.parametrize("place", [STEP, LONGER])
@@ -40,7 +40,7 @@ def law(seconds: Callable[[Place], float], mib: Callable[[Place], float]) -> Any
 def test_every_side_answers(place: Place, side: str) -> None:
     if SIDES[side].settings == ("engine=fused",):
         pytest.importorskip("numba")
-    found = answer(place, side, threads=1)
+    found = answer(place, side, threads=1, seconds=0)
     assert found.keys() == {"seconds", "mib"}
     assert found["seconds"] > 0
     assert found["mib"] >= 0
@@ -73,7 +73,7 @@ def test_a_memory_with_a_row_per_slot_takes_them_and_one_of_alike_slots_does_not
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("what a process took before is counted here, too")
     place = Place("sequence", 10**6, 2)
-    dense, alike = (answer(place, side, threads=1)["mib"] for side in ("dense", "alike"))
+    dense, alike = (answer(place, side, threads=1, seconds=0)["mib"] for side in ("dense", "alike"))
     assert dense > 76
     assert alike < 30  # its weighting, 4 MiB, may be there more than once
 
@@ -81,7 +81,7 @@ def test_a_memory_with_a_row_per_slot_takes_them_and_one_of_alike_slots_does_not
 def test_a_child_measures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("raise RuntimeError('not this one')")
     monkeypatch.chdir(tmp_path)
-    (cell,) = scale(grid=[STEP], sides=["reference"])
+    (cell,) = scale(grid=[STEP], sides=["reference"], seconds=0)
     assert (cell.place, cell.side, cell.skipped) == (STEP, "reference", "")
     assert cell.seconds is not None
     assert cell.seconds > 0
@@ -110,7 +110,7 @@ def test_what_takes_too_long_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_takes_too_much_memory_is_skipped_for_the_side_that_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def cell(place: Place, side: str, bounds: Bounds) -> Cell:
+    def cell(place: Place, side: str, *_: object) -> Cell:
         return Cell(place, side, 0.1, place.slots / 10 if side == "dense" else 1.0)
 
     monkeypatch.setattr(module, "_cell", cell)
@@ -124,6 +124,7 @@ def test_one_value_is_taken_to_grow_with_the_size_and_two_as_they_do() -> None:
     assert extrapolate([10], [3.0], 100) == pytest.approx(30)
     assert extrapolate([10, 100], [3.0, 3.0], 10**5) == pytest.approx(3)
     assert extrapolate([1, 10, 100], [9.0, 1.0, 100.0], 1000) == pytest.approx(10_000)
+    assert extrapolate([10, 100], [3.0, 3e5], 1000, most=1) == pytest.approx(3e6)  # noise, too
     assert extrapolate([10, 100], [3.0, 2.0], 1000) == pytest.approx(2)  # noise: nothing shrinks
     assert extrapolate([10, 100], [0.0, 2.0], 1000) == pytest.approx(20)
 
