@@ -95,8 +95,12 @@ def _draw(axes: Axes, cells: Sequence[Cell], number: str, least: float) -> None:
         if done:
             axes.plot(x, y, "o-", color=colour, linewidth=2.2, markersize=5.5,
                       label=SIDES[side].label, clip_on=False, zorder=3)  # fmt: skip
+            last = _size(y[-1]) if number == "mib" else _digits(y[-1])
+            axes.annotate(last, (x[-1], y[-1]), xytext=(2, 7), textcoords="offset points",
+                          ha="right", color=colour, fontsize=9.5, fontweight="bold")  # fmt: skip
     log_scale(axes, "x")
     axes.set_yscale("log")
+    axes.margins(y=0.12)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(color=PALE)
@@ -147,6 +151,16 @@ def _time(seconds: float, _: object) -> str:
 
 
 def _memory(mib: float, _: object) -> str:
+    return _size(mib)
+
+
+def _size(mib: float) -> str:
     if mib <= _LEAST_MIB:
         return "\N{LESS-THAN OR EQUAL TO}1 MiB"
-    return f"{mib:g} MiB" if mib < 1024 else f"{mib / 1024:g} GiB"
+    return (
+        f"{mib:.2g} MiB"
+        if mib < 100
+        else f"{mib:.0f} MiB"
+        if mib < 1024
+        else f"{mib / 1024:.2g} GiB"
+    )
