@@ -67,7 +67,7 @@ class Manifest(Mapping[str, Any]):
         sequences: int,
         seconds: float,
         peak_memory_mib: float | None,
-        facts: Mapping[str, Any],
+        **facts: Any,
     ) -> None:
         """Training came to an end, or was interrupted and saved."""
         self._write(

@@ -134,7 +134,7 @@ def train_recorded(started: Started, watcher: Watcher, resume: bool, stop: StopO
             raise
         end = saved
     facts = {} if config.train.curriculum is None else {"stage": end.stage}
-    run.manifest().ended(end.status, end.sequences, end.seconds, peak_memory_mib(), facts)
+    run.manifest().ended(end.status, end.sequences, end.seconds, peak_memory_mib(), **facts)
 
 
 def _saved(run: RunDir, model: Model) -> Progress | None:
