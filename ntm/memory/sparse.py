@@ -24,7 +24,7 @@ from ntm.memory.sparse_access import (
     write,
     write_weighting,
 )
-from ntm.memory.undo import Access, Begin, End, Interface, Tape
+from ntm.memory.undo import Interface, Tape, access_on, begin, end
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -63,6 +63,10 @@ class SparseConfig(MemoryConfig):
         """N W of memory and N of usage, and for each head a row, K slots and their weights."""
         N, W, H, K = self.slots, self.width, self.heads, self.reads
         return N * W + N + H * (W + 2 * K)
+
+    def history_floats(self, steps: int) -> int:
+        """One memory, and of every step the K + 1 rows of a head that it wrote over."""
+        return self.state_floats() + steps * self.heads * (self.reads + 1) * (self.width + 1)
 
     def least_parameters(self, hidden: int) -> int:
         W, H = self.width, self.heads
@@ -214,20 +218,20 @@ class SparseCell(Core):
         if memory.stride(1) == accessed.stride(1) == 0 and not memory.is_meta:  # one row for all
             reach = int(state.slots.max()) + 1
             N = min(N, reach + (steps + 1) * self.heads * (self.reads + 1))
-        copies = (x.detach()[:, :N].contiguous().clone() for x in (memory, accessed))
-        return Tape(*copies, reach, keeps=torch.is_grad_enabled())
+        memory, accessed = (x.detach()[:, :N].contiguous().clone() for x in (memory, accessed))
+        return Tape(memory, accessed, reach, keeps=torch.is_grad_enabled())
 
     def unroll_on(self, tape: Tape, xs: Tensor, state: SparseState) -> tuple[Tensor, SparseState]:
         """As ``unroll``, on a tape of :meth:`tape` that has not been used."""
         N = tape.memory.shape[1]
         slots, weights, reads, controller = state[2:]
-        token = Begin.apply(state.memory, tape)
+        token = begin(state.memory, tape)
         outputs = []
         for x in xs:
             h, controller = self._control(x, reads, controller)
-            token, slots, weights, reads = Access.apply(token, tape, slots, weights, *self.emit(h))
+            token, slots, weights, reads = access_on(tape, token, slots, weights, self.emit(h))
             outputs.append(torch.cat([h, reads.flatten(1)], dim=-1))
-        memory = End.apply(token, tape, state.memory.detach()[:, N:])
+        memory = end(token, tape, state.memory.detach()[:, N:])
         accessed = torch.cat([tape.accessed, state.accessed[:, N:]], dim=1)
         last = SparseState(memory, accessed, slots, weights, reads, controller)
         return torch.stack(outputs), last

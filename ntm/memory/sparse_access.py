@@ -18,7 +18,8 @@ DELTA = 0.005
 def rows_of(memory: Tensor, slots: Tensor) -> Tensor:
     """M(s) of the slots: memory [B, N, W], slots [B, ...] -> [B, ..., W]."""
     index = slots.flatten(1).unsqueeze(-1).expand(-1, -1, memory.shape[-1])
-    return memory.gather(1, index).unflatten(1, slots.shape[1:])
+    rows: Tensor = memory.gather(1, index).unflatten(1, slots.shape[1:])
+    return rows
 
 
 def least_recent(accessed: Tensor, heads: int) -> Tensor:
@@ -79,11 +80,12 @@ def nearest(query: Tensor, memory: Tensor, reads: int) -> Tensor:
     floor = torch.finfo(memory.dtype).tiny ** 0.25  # as in cosine_similarity
     norm = torch.linalg.vector_norm(rows, dim=-1).clamp_min(floor)
     similarity = (queries * rows).sum(-1) / norm  # times |q|, which changes no order
-    return similarity.sort(dim=-1, descending=True, stable=True).indices[..., :reads]
+    nearest_first: Tensor = similarity.sort(dim=-1, descending=True, stable=True).indices
+    return nearest_first[..., :reads]
 
 
 def read(query: Tensor, beta: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """w^R_t(s_k) = softmax over k <= K of beta_t cos(q_t, M_t(s_k)); r_t = sum of w^R_t(s_k) M_t(s_k).
+    """w^R_t(s_k) = softmax of beta_t cos(q_t, M_t(s_k)); r_t = sum of w^R_t(s_k) M_t(s_k), k <= K.
 
     The softmax is over the K chosen rows alone, so neither depends on how many others there are.
 

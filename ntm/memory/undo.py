@@ -121,16 +121,14 @@ class Tape:
 # takes them in turn; its derivative only says that a later step came before.
 
 
-class Begin(torch.autograd.Function):
-    """M_0 [B, N, W] -> the first token."""
-
+class _Begin(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, memory: Tensor, tape: Tape) -> Tensor:
         ctx.tape, ctx.shape = tape, memory.shape
         return memory.new_zeros(())
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, None]:
         gradient = ctx.tape.gradient(goes_on=True)
         whole = gradient.new_zeros(ctx.shape)
@@ -138,9 +136,7 @@ class Begin(torch.autograd.Function):
         return whole, None
 
 
-class Access(torch.autograd.Function):
-    """(token, tape, slots, w^R_{t-1}, interface) -> (token, slots, w^R_t, r_t)."""
-
+class _Access(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, token: Tensor, tape: Tape, slots: Tensor, weights: Tensor, *told: Tensor
@@ -153,7 +149,7 @@ class Access(torch.autograd.Function):
         return token.clone(), near, new_weights, reads
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(
         ctx: Any, later: Tensor | None, _: None, d_weights: Tensor | None, d_reads: Tensor | None
     ) -> tuple[Tensor | None, ...]:
@@ -162,8 +158,10 @@ class Access(torch.autograd.Function):
         told = Interface(*saved)
         tape.seek(ctx.step)
         d_memory = tape.gradient(goes_on=later is not None)
-        index = (slots.flatten(1).unsqueeze(-1).expand(-1, -1, d_memory.shape[-1])
-                 for slots in (near, written, written[..., 0]))
+        index = (
+            slots.flatten(1).unsqueeze(-1).expand(-1, -1, d_memory.shape[-1])
+            for slots in (near, written, written[..., 0])
+        )
         at_near, at_written, at_lru = index
 
         # The read of M_t.
@@ -189,19 +187,41 @@ class Access(torch.autograd.Function):
         return d_token, None, None, d_last, d_query, d_beta, d_add, d_alpha, d_gamma
 
 
-class End(torch.autograd.Function):
-    """The last token -> M_T [B, N, W], a copy. rest: the rows that the tape does not have."""
-
+class _End(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, token: Tensor, tape: Tape, rest: Tensor) -> Tensor:
         ctx.tape = tape
         return torch.cat([tape.memory, rest], dim=1)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_memory: Tensor) -> tuple[Tensor, None, None]:
         ctx.tape.begin_gradient(d_memory)
         return d_memory.new_zeros(()), None, None
+
+
+def begin(memory: Tensor, tape: Tape) -> Tensor:
+    """The first token, from M_0 [B, N, W]."""
+    token: Tensor = _Begin.apply(memory, tape)  # type: ignore[no-untyped-call]
+    return token
+
+
+def access_on(
+    tape: Tape, token: Tensor, slots: Tensor, weights: Tensor, told: Interface
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One step: its token, the slots read [B, H, K], their weights w^R_t, and r_t [B, H, W].
+
+    slots, weights: those of the step before.
+    """
+    found: tuple[Tensor, Tensor, Tensor, Tensor]
+    found = _Access.apply(token, tape, slots, weights, *told)  # type: ignore[no-untyped-call]
+    return found
+
+
+def end(token: Tensor, tape: Tape, rest: Tensor) -> Tensor:
+    """M_T [B, N, W], a copy. rest: the rows after those of the tape."""
+    memory: Tensor = _End.apply(token, tape, rest)  # type: ignore[no-untyped-call]
+    return memory
 
 
 def _pull_back(
