@@ -204,8 +204,9 @@ class SparseCell(Core):
         output = torch.cat([h, reads.flatten(1)], dim=-1)
         return SparseStep(output, new_state, told, written, write_weights)
 
-    def unroll(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
-        return self.unroll_on(self.tape(state, len(xs)), xs, state)
+    def unroll(self, xs: Tensor, state: State, wants_state: bool = True) -> tuple[Tensor, State]:
+        """As of every core. The last state has a row for every slot: if not wanted, it is None."""
+        return self.unroll_on(self.tape(state, len(xs)), xs, state, wants_state)
 
     def tape(self, state: SparseState, steps: int) -> Tape:
         """A copy of the memory to write to: of as many slots as so many steps can reach.
@@ -221,7 +222,9 @@ class SparseCell(Core):
         memory, accessed = (x.detach()[:, :N].contiguous().clone() for x in (memory, accessed))
         return Tape(memory, accessed, reach, keeps=torch.is_grad_enabled())
 
-    def unroll_on(self, tape: Tape, xs: Tensor, state: SparseState) -> tuple[Tensor, SparseState]:
+    def unroll_on(
+        self, tape: Tape, xs: Tensor, state: SparseState, wants_state: bool = True
+    ) -> tuple[Tensor, State]:
         """As ``unroll``, on a tape of :meth:`tape` that has not been used."""
         N = tape.memory.shape[1]
         slots, weights, reads, controller = state[2:]
@@ -231,6 +234,8 @@ class SparseCell(Core):
             h, controller = self._control(x, reads, controller)
             token, slots, weights, reads = access_on(tape, token, slots, weights, self.emit(h))
             outputs.append(torch.cat([h, reads.flatten(1)], dim=-1))
+        if not wants_state:
+            return torch.stack(outputs), None
         memory = end(token, tape, state.memory.detach()[:, N:])
         accessed = torch.cat([tape.accessed, state.accessed[:, N:]], dim=1)
         last = SparseState(memory, accessed, slots, weights, reads, controller)

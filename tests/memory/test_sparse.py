@@ -458,3 +458,12 @@ def test_rows_of_takes_each_sequence_from_its_own_memory() -> None:
     memory = torch.arange(24.0).view(2, 4, 3)
     rows = rows_of(memory, torch.tensor([[[3, 0]], [[1, 1]]]))
     assert rows[..., 0].tolist() == [[[9, 0]], [[15, 15]]]
+
+
+def test_a_last_state_that_is_not_wanted_is_not_made() -> None:
+    core = cell()
+    outputs, state = unroll(core, inputs(3), wants_state=False)
+    assert state is None
+    torch.testing.assert_close(outputs, unroll(core, inputs(3))[0], rtol=0, atol=0)
+    core.unroll = lambda xs, state: ("its own", xs)  # type: ignore[assignment, method-assign, misc]
+    assert unroll(core, inputs(3), wants_state=False)[0] == "its own"
