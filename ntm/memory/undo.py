@@ -42,14 +42,13 @@ class Tape:
     reach: slots from this one on are alike, and were never accessed.
     keeps: whether there may be a backward pass.
 
-    What no head tells apart is found by the order of the numbers, so in every step the slots that
-    may differ are those below ``reach``, and only these, and as many more as the heads can
-    take, are looked at.
+    Slots that are alike are taken in the order of their numbers. So a step need only look at those
+    below ``reach``, and at as many after them as the heads can take.
     """
 
     def __init__(self, memory: Tensor, accessed: Tensor, reach: int, keeps: bool) -> None:
         self.memory, self.accessed, self.reach, self._keeps = memory, accessed, reach, keeps
-        self._at = 0
+        self.at = 0  # steps done and not undone
         self._changes: list[tuple[Tensor, Tensor]] = []  # of each step: slots [B, E], rows
         self._time = accessed.amax(1, keepdim=True)
         self._gradient = memory
@@ -72,7 +71,7 @@ class Tape:
         near = nearest(told.query, self.memory[:, : self.reach + H + K], K)
         weights, reads = read(told.query, told.beta, rows_of(self.memory, near))
 
-        self._at += 1
+        self.at += 1
         self._time = self._time + 1
         touched = torch.cat([written.flatten(1), near.flatten(1)], dim=1)
         values = torch.cat([write_weights.flatten(1), weights.flatten(1)], dim=1)
@@ -81,19 +80,14 @@ class Tape:
             self.reach = max(self.reach, int(touched.max()) + 1)
         return written, near, weights, reads
 
-    @property
-    def at(self) -> int:
-        """Steps done and not undone."""
-        return self._at
-
     def seek(self, step: int) -> None:
         """Takes the memory to what it was after so many steps."""
-        while self._at > step:
-            self._at -= 1
-            self._exchange(*self._changes[self._at])
-        while self._at < step:
-            self._exchange(*self._changes[self._at])
-            self._at += 1
+        while self.at > step:
+            self.at -= 1
+            self._exchange(*self._changes[self.at])
+        while self.at < step:
+            self._exchange(*self._changes[self.at])
+            self.at += 1
 
     def _exchange(self, slots: Tensor, rows: Tensor) -> None:
         """What is in the memory for what is not."""
