@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ntm.kernels.dispatch import Engine, TrainingStep, has_learner, learner
 from ntm.kernels.modules import tensors_of
 from ntm.memory.ntm import NTMCell
+from ntm.memory.sparse import SparseCell
 from ntm.model import Model
 from ntm.training.optim import flatten
 from ntm.training.step import Cost, backpropagate
@@ -86,8 +87,8 @@ class Learner:
         RuntimeError where the parameters are not where they were.
         """
         self._gather()
-        if slots is not None and not isinstance(self.model.core, NTMCell):
-            raise ValueError("slots is for the memory of an NTM, which this is not")
+        if slots is not None and not isinstance(self.model.core, NTMCell | SparseCell):
+            raise ValueError("slots is for a model with a memory, which this is not")
         if mask is None:
             mask = inputs.new_ones(inputs.shape[:2])
         inputs, targets, mask = self._in_order(inputs, targets, mask)

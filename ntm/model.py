@@ -64,6 +64,7 @@ class Model(nn.Module):
         engine: Engine = "auto",
         recompute_every: int | None = None,
         weighting_grad: float | None = None,
+        wants_state: bool = True,
     ) -> tuple[Tensor, State]:
         """Logits, and the last state; see :meth:`run`."""
         outputs, state = self.run(
@@ -73,6 +74,7 @@ class Model(nn.Module):
             engine=engine,
             recompute_every=recompute_every,
             weighting_grad=weighting_grad,
+            wants_state=wants_state,
         )
         return self.readout(outputs), state
 

@@ -209,7 +209,7 @@ MEMORIES: Registry[Any] = Registry(
     "memory",
     "memories",
     "ntm.memory.base:MemoryConfig",
-    {"ntm": "ntm.memory.ntm:NTMConfig"},
+    {"ntm": "ntm.memory.ntm:NTMConfig", "sparse": "ntm.memory.sparse:SparseConfig"},
     requires=("name",),
 )
 

@@ -175,7 +175,7 @@ def test_what_does_not_fit_is_refused() -> None:
         with pytest.raises(ValueError, match=r"mask is \[4, 4\], should be \[5, 4\]"):
             learn(xs, ys, mask[:4])
     alone = ntm.Recurrent(3, 2, controller="gru", hidden_size=5)
-    with pytest.raises(ValueError, match="slots is for the memory of an NTM"):
+    with pytest.raises(ValueError, match="slots is for a model with a memory"):
         ntm.Learner(alone)(xs, ys, mask, slots=4)
     with pytest.raises(ValueError, match="no parameters that require gradients"):
         ntm.Learner(alone.requires_grad_(False))

@@ -226,7 +226,7 @@ def test_a_package_adds_a_task_a_controller_and_a_memory(tmp_path: Path) -> None
     tasks, controllers, memories, *_ = listed.out.splitlines()
     assert "parity" in tasks.split(": ")[1].split(", ")
     assert "decay" in controllers.split(": ")[1].split(", ")
-    assert memories == "memories: delay, ntm"
+    assert memories == "memories: delay, ntm, sparse"
 
     assert swept.code == 0, swept.err
     for model in ("delay", "both"):

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ntm.kernels.dispatch import Engine, slots_carried
-from ntm.memory.ntm import NTMCell
 from ntm.model import Model
 from ntm.training.episodes import draw
 from ntm.training.limits import check_inputs
@@ -168,8 +167,9 @@ def state_size(model: Model, slots: int | None = None) -> int:
 
     slots: of its memory, if not as many as it has.
     """
-    core = model.core
-    start = core.initial_state(1, slots) if isinstance(core, NTMCell) else core.initial_state(1)
+    core: Any = model.core
+    # Only a memory has slots, and is given others.
+    start = core.initial_state(1) if slots is None else core.initial_state(1, slots)
     return sum(leaf.numel() for leaf in _leaves(start))
 
 

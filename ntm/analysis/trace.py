@@ -8,6 +8,7 @@ import os
 import zipfile
 import zlib
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from ntm.errors import NTMError
 from ntm.files import user_path, write_file
 from ntm.memory.ntm import NTMCell, Step
+from ntm.memory.sparse import SparseCell, SparseStep
 from ntm.model import Model
 from tasks.episode import Episode
 from tasks.losses import Loss
@@ -37,7 +39,12 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class NTMTrace:
-    """What an NTM did at each step t. H = R + Q heads, read heads first; shared ones are twice."""
+    """What an NTM did at each step t. H = R + Q heads, read heads first; shared ones are twice.
+
+    A sparse memory is shown as the NTM that would do the same. Its reads go by content alone: gate
+    1, no shift, no sharpening. Its writes, which do not, are two heads each: those that erase the
+    slots used least recently, then those that add.
+    """
 
     memory: Array  # [T, N, W] M_t, after the write of step t
     weights: Array  # [T, H, N] w_t
@@ -118,17 +125,19 @@ def record(
     one = episode.select(index, index + 1)
     device = next(model.parameters()).device
     inputs = one.inputs.to(device)
-    if not isinstance(model.core, NTMCell):
+    if not isinstance(model.core, NTMCell | SparseCell):
         outputs, _ = model.run(inputs, begin=one.begin.to(device))
         return _trace(one, model.readout(outputs), loss, ntm=None)
 
-    state = model.core.initial_state(1, slots)
+    core: Any = model.core
+    sparse = isinstance(core, SparseCell)
+    state = core.initial_state(1, slots)
     logits, rows = [], []
     for x in inputs:
-        step = model.core.step(x, state)
+        step = core.step(x, state)
         state = step.state
         logits.append(model.readout(step.output))
-        rows.append(_row(step, shared=model.core.writer == 0))
+        rows.append(_sparse_row(step) if sparse else _row(step, shared=core.writer == 0))
     ntm = NTMTrace(*(_array(torch.cat(column)) for column in zip(*rows, strict=True)))
     return _trace(one, torch.stack(logits), loss, ntm)
 
@@ -142,6 +151,38 @@ def _row(step: Step, *, shared: bool) -> tuple[Tensor, ...]:
     s = step.state
     heads = (each(x) for x in (step.key, step.beta, step.gate, step.shift, step.gamma))
     return (s.memory, each(s.weights), s.reads, *heads, step.erase, step.add)
+
+
+def _sparse_row(step: SparseStep) -> tuple[Tensor, ...]:
+    """One step as :class:`NTMTrace` has it."""
+    s, told = step.state, step.told
+    N = s.memory.shape[1]
+    lru = step.written[..., :1]
+
+    def dense(slots: Tensor, weights: Tensor) -> Tensor:
+        return weights.new_zeros(*slots.shape[:2], N).scatter_add(2, slots, weights)
+
+    erased, zero = torch.ones_like(told.add), torch.zeros_like(told.add)
+    weightings = [
+        dense(s.slots, s.weights),
+        dense(lru, torch.ones_like(step.write_weights[..., :1])),
+        dense(step.written, step.write_weights),
+    ]
+    none = torch.zeros_like(told.beta)
+    gate = torch.cat([torch.ones_like(none), none, none], dim=1)
+    one = torch.ones_like(gate)
+    return (
+        s.memory,
+        torch.cat(weightings, dim=1),
+        s.reads,
+        torch.cat([told.query, zero, zero], dim=1),
+        torch.cat([told.beta, none, none], dim=1),
+        gate,
+        one.unsqueeze(-1),
+        one,
+        torch.cat([erased, zero], dim=1),
+        torch.cat([zero, told.add], dim=1),
+    )
 
 
 def first_non_finite(trace: Trace) -> str | None:

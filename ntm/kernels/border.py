@@ -16,6 +16,7 @@ from controllers.base import Core, State
 from controllers.stack import Stack
 from ntm.kernels.modules import controller_of, layers_of, tensors_of, vectors_carried
 from ntm.memory.ntm import NTMCell, NTMState
+from ntm.memory.sparse import SparseCell, SparseState, too_few
 
 
 def check(core: Core, xs: Tensor, state: State | None) -> State:
@@ -106,7 +107,7 @@ def _model_tensor(core: nn.Module) -> Tensor | None:
 
     None for a core of another package on its own, which may take what it likes.
     """
-    layers = [] if isinstance(core, NTMCell) else layers_of(core)
+    layers = [] if isinstance(core, NTMCell | SparseCell) else layers_of(core)
     if any(vectors_carried(layer) is None for layer in layers):
         return None
     return next(tensors_of(core), None)
@@ -121,22 +122,34 @@ class _State:
     def take(self, core: Core, state: Any) -> State:
         if isinstance(core, NTMCell):
             return self._ntm(core, state)
+        if isinstance(core, SparseCell):
+            return self._sparse(core, state)
         return self._controller(core, state, "state")
 
     def _ntm(self, cell: NTMCell, state: Any) -> NTMState:
-        fields = ", ".join(NTMState._fields)
-        if not isinstance(state, tuple | list):
-            raise TypeError(f"state should be ({fields}), not {_kind(state)}")
-        if len(state) != len(NTMState._fields):
-            raise ValueError(f"state has {len(state)} parts, should have 4: ({fields})")
-        memory, weights, reads, controller = state
-        N = memory.shape[1] if isinstance(memory, Tensor) and memory.dim() == 3 else 0
+        memory, weights, reads, controller = _fields(state, NTMState._fields)
+        N = _slots(memory)
         memory = self._part("state.memory", memory, (N or "N", cell.width))
         return NTMState(
             memory,
             self._part("state.weights", weights, (cell.heads, N)),
             self._part("state.reads", reads, (cell.read_heads, cell.width)),
             self._controller(controller_of(cell), controller, "state.controller"),
+        )
+
+    def _sparse(self, cell: SparseCell, state: Any) -> SparseState:
+        memory, accessed, slots, weights, reads, controller = _fields(state, SparseState._fields)
+        H, K, W, N = cell.heads, cell.reads, cell.width, _slots(memory)
+        memory = self._part("state.memory", memory, (N or "N", W))
+        if problem := too_few(N, H, K):
+            raise ValueError(f"state.memory has too few slots: {problem}")
+        return SparseState(
+            memory,
+            self._numbers("state.accessed", accessed, (N,)),
+            self._numbers("state.slots", slots, (H, K)),
+            self._part("state.weights", weights, (H, K)),
+            self._part("state.reads", reads, (H, W)),
+            self._controller(cell.controller, controller, "state.controller"),
         )
 
     def _controller(self, core: nn.Module, state: Any, where: str) -> State:
@@ -176,6 +189,30 @@ class _State:
             _goes_with(where, tensor, self.model)
         found: Tensor = tensor if shape[0] == B else tensor.expand(B, *shape[1:])
         return found
+
+    def _numbers(self, where: str, tensor: Any, rest: tuple[int | str, ...]) -> Tensor:
+        """A part that holds integers."""
+        found = _State(self.batch, None)._part(where, tensor, rest)
+        if found.dtype is not torch.int64:
+            raise ValueError(f"{where} is {_dtype(found)}, should be int64")
+        if self.model is not None and found.device != self.model.device:
+            raise ValueError(f"{where} is on {found.device}, the model on {self.model.device}")
+        return found
+
+
+def _fields(state: Any, names: tuple[str, ...]) -> Any:
+    """A state of so many parts."""
+    fields = ", ".join(names)
+    if not isinstance(state, tuple | list):
+        raise TypeError(f"state should be ({fields}), not {_kind(state)}")
+    if len(state) != len(names):
+        raise ValueError(f"state has {len(state)} parts, should have {len(names)}: ({fields})")
+    return state
+
+
+def _slots(memory: Any) -> int:
+    """N of a memory [B, N, W]; 0 of what is none."""
+    return memory.shape[1] if isinstance(memory, Tensor) and memory.dim() == 3 else 0
 
 
 def _is_tensor(name: str, value: Any) -> None:

@@ -23,6 +23,7 @@ from controllers.feedforward import FeedForward
 from ntm.errors import UsageError
 from ntm.kernels import border, modules
 from ntm.memory.ntm import NTMCell
+from ntm.memory.sparse import SparseCell
 
 Engine: TypeAlias = Literal["auto", "reference", "fused"]
 
@@ -78,8 +79,8 @@ def unroll(
     recompute_every: keep the state every so many steps for the backward pass, and compute what
         lies between again: the same gradients, in less memory.
     weighting_grad: clip the derivatives by an NTM's weightings w_t to this, at every step.
-    wants_state: if not, the fused engine leaves the last state out, and returns None for it: to
-        give every slot of a large memory its row may take longer than the sequence.
+    wants_state: if not, the last state may be left out, and None returned for it: to give every
+        slot of a large memory its row may take longer than the sequence.
 
     Raises ValueError and TypeError for sizes, types and devices that do not fit the core,
     :class:`EngineError` for ``engine="fused"`` where the kernels cannot run.
@@ -104,7 +105,9 @@ def unroll(
             raise EngineError(f"the fused engine cannot run: {obstacle}")
         if needless is None and not torch.compiler.is_compiling():
             _log_once(obstacle)
-    return _reference(core, xs, state, around is not None, recompute_every, weighting_grad)
+    return _reference(
+        core, xs, state, around is not None, recompute_every, weighting_grad, wants_state
+    )
 
 
 def learner(
@@ -182,12 +185,15 @@ def _reference(
     step_by_step: bool,
     recompute_every: int | None,
     weighting_grad: float | None,
+    wants_state: bool,
 ) -> tuple[Tensor, State]:
     run: Callable[..., tuple[Tensor, State]] = core.unroll
     if weighting_grad is not None:
         run = partial(run, weighting_grad=weighting_grad)
     elif step_by_step or not modules.unrolls_as_it_steps(core):
         run = partial(Core.unroll, core)
+    elif recompute_every is None and getattr(run, "__func__", None) is SparseCell.unroll:
+        run = partial(run, wants_state=wants_state)
     if recompute_every is None or not torch.is_grad_enabled() or len(xs) == 0:
         return run(xs, state)
     outputs = []

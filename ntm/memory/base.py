@@ -45,6 +45,10 @@ class MemoryConfig(ABC):
     def state_floats(self) -> int:
         """Numbers in its state for one sequence, the controller's state not counted."""
 
+    def history_floats(self, steps: int) -> int:
+        """Numbers that a backward pass over so many steps of one sequence keeps."""
+        return steps * self.state_floats()
+
     def least_parameters(self, hidden: int) -> int:
         """A lower bound of its parameters, around a controller of ``hidden`` outputs."""
         return 0

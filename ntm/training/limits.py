@@ -69,10 +69,9 @@ def estimate(
         "model.controller": copies * parameters + batch * kept * layers * S,
     }
     if memory is not None:
-        state = (memory.with_slots(slots) if slots else memory).state_floats()
-        found["train.slots" if slots else "model.memory"] = (
-            batch * kept + 1
-        ) * state + memory.least_parameters(S)
+        memory = memory.with_slots(slots) if slots else memory
+        states = batch * memory.history_floats(kept) + memory.state_floats()
+        found["train.slots" if slots else "model.memory"] = states + memory.least_parameters(S)
     return {what: FLOAT * floats for what, floats in found.items()}
 
 

@@ -96,6 +96,8 @@ def backpropagate(
         state = cast("NTMCell", model.core).initial_state(inputs.shape[1], slots)
     if isinstance(model.core, WholeInput):
         options = {**options, "begin": episode.begin}
+    if type(model) is Model:  # and no module of a user's
+        options = {**options, "wants_state": False}
     if model.batch_first:
         logits = model(inputs.transpose(0, 1), state, **options)[0].transpose(0, 1)
     else:

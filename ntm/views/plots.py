@@ -190,7 +190,11 @@ def _memory_rows(ntm: NTMTrace | None, slots: Array) -> list[_Row]:
     """What is written and where, on the left; what is read and where, on the right."""
     if ntm is None:
         return []
-    reads, adds = ntm.reads.shape[1], ntm.add.shape[1]
+    reads = ntm.reads.shape[1]
+    adding = ntm.add.any(axis=(0, 2))  # heads that only erase, as of a sparse memory, are left out
+    adding |= not adding.any()
+    added = ntm.add[:, adding]
+    adds = added.shape[1]
     weights = ntm.weights[:, :, slots]
     peak = max(float(np.abs(ntm.add).max()), float(np.abs(ntm.reads).max()))
     vectors = _Look("width", "RdBu_r", (-peak, peak), bar=True)
@@ -198,13 +202,13 @@ def _memory_rows(ntm: NTMTrace | None, slots: Array) -> list[_Row]:
     return [
         _Row(
             1.4 * max(reads, adds),
-            _heads("Adds", ntm.add),
+            _heads("Adds", added),
             _heads("Reads", ntm.reads),
             (vectors, vectors),
         ),
         _Row(
             2.2 * max(reads, adds),
-            _heads("Write weighting", weights[:, reads:]),
+            _heads("Write weighting", weights[:, reads:][:, adding]),
             _heads("Read weighting", weights[:, :reads]),
             (weightings, weightings),
         ),

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from controllers import CONTROLLERS, Core, State, build_controller, configure
 from controllers.echo_state import EchoState
 from ntm.memory.ntm import NTMCell, NTMConfig
+from ntm.memory.sparse import SparseCell, SparseConfig
 
 T, B, INPUTS = 5, 7, 3  # every size of a core below differs from these and from each other
 
@@ -45,10 +46,21 @@ def machine(
     return build
 
 
+def sparse(kind: str, heads: int, reads: int, **settings: Any) -> Callable[[int], Core]:
+    def build(seed: int) -> Core:
+        g = torch.Generator().manual_seed(seed)
+        memory = SparseConfig(slots=23, width=4, heads=heads, reads=reads)
+        controller = configure(kind=kind, size=11, **settings)
+        return SparseCell(build_controller(controller, INPUTS + heads * 4, g), memory, g)
+
+    return build
+
+
 #: A sparse reservoir of this size has units that nobody listens to.
 ALL_JOINED: dict[str, Any] = {"echo_state": {"density": 1.0}}
 
-CORES: dict[str, Callable[[int], Core]] = {
+#: Of these, all that is in the state counts at once.
+DENSE: dict[str, Callable[[int], Core]] = {
     **{kind: controller(kind, **ALL_JOINED.get(kind, {})) for kind in CONTROLLERS},
     "leaky, learned": controller("leaky", learned=True),
     "leaky, 0.9": controller("leaky", leak=0.9),
@@ -70,6 +82,14 @@ CORES: dict[str, Callable[[int], Core]] = {
     "ntm lstm x2 2+1": machine("lstm", 2, 1, layers=2),
     "ntm lstm 2+1, learned memory": machine("lstm", 2, 1, initial="learned"),
     "ntm gru x2, skip 1+1": machine("gru", 1, 1, layers=2, skip=True),
+}
+
+CORES: dict[str, Callable[[int], Core]] = {
+    **DENSE,
+    "sparse feedforward 2x3": sparse("feedforward", 2, 3),
+    "sparse echo state 1x4": sparse("echo_state", 1, 4, density=1.0),
+    "sparse lstm 1x23": sparse("lstm", 1, 23),
+    "sparse gru x2, skip 3x2": sparse("gru", 3, 2, layers=2, skip=True),
 }
 
 
@@ -185,6 +205,7 @@ def test_a_step_leaves_the_state_and_the_input_as_they_were(core: Core) -> None:
     same((x, state), before)
 
 
+@pytest.mark.parametrize("build", DENSE.values(), ids=DENSE)
 def test_every_field_of_the_state_influences_the_next_output(core: Core) -> None:
     """Every unit, slot and head of it, in its own sequence and in no other."""
     _, state = core.unroll(inputs(seed=8), core.initial_state(B))
@@ -250,12 +271,14 @@ def test_parameters_come_from_the_passed_generator_alone(build: Callable[[int], 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_state_and_output_have_the_type_of_the_parameters(core: Core, dtype: torch.dtype) -> None:
+    """But for the numbers of slots and of steps in the state of a sparse memory."""
     core = core.to(dtype)
+    integers = {torch.int64} if isinstance(core, SparseCell) else set()
     state = core.initial_state(B)
-    assert {leaf.dtype for leaf in leaves(state)} <= {dtype}
+    assert {leaf.dtype for leaf in leaves(state)} - integers <= {dtype}
     outputs, state = core.unroll(inputs().to(dtype), state)
     assert outputs.dtype == dtype
-    assert {leaf.dtype for leaf in leaves(state)} <= {dtype}
+    assert {leaf.dtype for leaf in leaves(state)} - integers <= {dtype}
 
 
 CUDA = pytest.param(

@@ -280,5 +280,5 @@ def test_a_memory_is_an_ntms_unless_it_says_otherwise(small: Path) -> None:
     assert config.model.memory == NTMConfig(slots=9, width=5)
     assert to_dict(config)["model"]["memory"]["kind"] == "ntm"
     message = refusal(small, "model.memory.kind=ntn")
-    assert "model.memory.kind: 'ntn' is not one of ntm; did you mean ntm?" in message
+    assert "model.memory.kind: 'ntn' is not one of ntm, sparse; did you mean ntm?" in message
     assert "model.memory: " in refusal(small, "model.memory=[9, 5]")

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from ntm.errors import NTMError
+from ntm.memory.base import MemoryConfig
 from ntm.memory.ntm import NTMConfig
+from ntm.memory.sparse import SparseConfig
 from ntm.views.explorer import explorer
 from tests.views.test_plots import trace_of
 
 MEMORY = NTMConfig(slots=7, width=5, read_heads=2, write_heads=3)
+SPARSE = SparseConfig(slots=7, width=5, heads=2)
 
 
 def data(page: str) -> dict[str, Any]:
@@ -25,21 +28,24 @@ def data(page: str) -> dict[str, Any]:
     }
 
 
-def test_what_is_in_the_page_gives_the_memory_at_every_step() -> None:
+@pytest.mark.parametrize(("memory", "reads", "writes"), [(MEMORY, 2, 3), (SPARSE, 2, 4)])
+def test_what_is_in_the_page_gives_the_memory_at_every_step(
+    memory: MemoryConfig, reads: int, writes: int
+) -> None:
     """Equations 3 and 4 from its first memory, in plain loops as the page has them."""
-    trace = trace_of(MEMORY)
+    trace = trace_of(memory)
     machine = trace.ntm
     assert machine is not None
     d = data(explorer(trace, "copy"))
-    memory = d["memory"].astype(float)
-    np.testing.assert_allclose(memory, machine.memory[0], atol=1e-6)
+    rows = d["memory"].astype(float)
+    np.testing.assert_allclose(rows, machine.memory[0], atol=1e-6)
     for t in range(1, len(trace.inputs)):
-        w = d["weights"][t, 2:]  # write heads
-        for q in range(3):
-            memory = memory * (1 - np.outer(w[q], d["erase"][t, q]))
-        for q in range(3):
-            memory = memory + np.outer(w[q], d["add"][t, q])
-        np.testing.assert_allclose(memory, machine.memory[t], atol=1e-5)
+        w = d["weights"][t, reads:]  # write heads
+        for q in range(writes):
+            rows = rows * (1 - np.outer(w[q], d["erase"][t, q]))
+        for q in range(writes):
+            rows = rows + np.outer(w[q], d["add"][t, q])
+        np.testing.assert_allclose(rows, machine.memory[t], atol=1e-5)
     for name in ("inputs", "targets", "outputs", "mask"):
         np.testing.assert_allclose(d[name], getattr(trace, name), atol=1e-6)
 

@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from controllers import configure
 from ntm.analysis.trace import Trace, record
 from ntm.errors import NTMError
+from ntm.memory.base import MemoryConfig
 from ntm.memory.ntm import NTMConfig
+from ntm.memory.sparse import SparseConfig
 from ntm.model import ModelConfig, build_model
 from ntm.views.plots import learning_curve, memory_figure, save, slots_in_use
 from tasks.charlm import CharLM
@@ -18,7 +20,7 @@ from tasks.copy import Copy
 from tests.tasks import grammar
 
 
-def trace_of(memory: NTMConfig | None) -> Trace:
+def trace_of(memory: MemoryConfig | None) -> Trace:
     task = Copy(width=3, length=(4, 4))
     config = ModelConfig(controller=configure(kind="gru", size=6), memory=memory)
     model = build_model(config, 4, 3, torch.Generator().manual_seed(3))
@@ -43,6 +45,16 @@ def test_every_head_has_its_panels() -> None:
     shown = titles(memory_figure(trace_of(memory), "copy"))
     assert [t for t in shown if t.startswith("Reads")] == ["Reads, head 1", "Reads, head 2"]
     assert len([t for t in shown if t.startswith("Write weighting")]) == 3
+
+
+def test_a_sparse_memory_has_a_panel_for_each_head_that_adds() -> None:
+    trace = trace_of(SparseConfig(slots=7, width=5, heads=2))
+    shown = titles(memory_figure(trace, "copy"))
+    for what in ("Adds", "Reads", "Write weighting", "Read weighting"):
+        assert [t for t in shown if t.startswith(what)] == [f"{what}, head 1", f"{what}, head 2"]
+    assert trace.ntm is not None
+    trace.ntm.add[:] = 0
+    assert "Adds, head 4" in titles(memory_figure(trace, "copy"))
 
 
 def test_a_baseline_shows_inputs_and_outputs_alone() -> None:
