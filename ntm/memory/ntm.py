@@ -86,6 +86,13 @@ class NTMConfig(MemoryConfig):
         N, W, H = self.slots, self.width, self.heads
         return N * W + H * N + H * W
 
+    def history_floats(self, steps: int) -> int:
+        """At least: slots that no head can have reached are kept as one, where they begin alike."""
+        N, W, H = self.slots, self.width, self.heads
+        if self.initial == "constant":
+            N = min(N, 2 * self.shift_range * (steps + 1) + 2)
+        return steps * (N * W + H * N + H * W)
+
     def least_parameters(self, hidden: int) -> int:
         W, H = self.width, self.heads
         emitted = H * (W + 2 * self.shift_range + 4)
