@@ -60,9 +60,15 @@ def test_a_trained_machine_is_not_given_what_does_not_fit_either(tmp_path: Path)
 
 
 def test_a_model_to_be_scored_keeps_no_history(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a batch that training could not hold, either."""
-    config = load_config("associative_recall/ntm-lstm", ["model.memory.slots=2000000"])
+    """Of a batch that training could not hold, either, where no two slots begin alike."""
     monkeypatch.setattr(limits, "physical_memory", lambda: 2**33)
+    settings = ["model.memory.slots=2000000", "model.memory.initial=constant"]
+    alike = load_config("associative_recall/ntm-lstm", settings)
+    limits.check(alike.task, alike.model, 8)
+    config = load_config(
+        "associative_recall/ntm-lstm",
+        ["model.memory.slots=2000000", "model.memory.initial=learned", "train.slots=null"],
+    )
     limits.check(config.task, config.model, 1, history=False)
     with pytest.raises(UsageError, match="for a batch of 8"):
         limits.check(config.task, config.model, 8)
