@@ -174,7 +174,7 @@ def evaluate(
         **summary,
     )
     if found.is_finite and (problem := directory.keep_or_say_why(found, out)) is not None:
-        log.warning("not kept: %s", problem)  # what has diverged is not worth a line in a report
+        log.warning("not saved: %s", problem)  # what has diverged is not worth a line in a report
     return found
 
 
@@ -388,8 +388,8 @@ def bench(
 ) -> Benchmark:  # fmt: skip
     """Measures whole training steps on each engine, the sides of a case in turn.
 
-    repeats: of each measurement, of which the median counts.
-    scale: instead, time and memory against slots and length; ``ntm.views.scaling`` draws them.
+    repeats: of each measurement, of which the median counts; not of ``scale``.
+    scale: measures time and memory against slots and length instead; ``ntm.views.scaling`` draws.
     """
     with fused_threads(threads):
         where = find_device(device, load_config("copy/ntm-lstm"))

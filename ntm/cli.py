@@ -19,6 +19,7 @@ from ntm.options import (
     ConfigsArgument,
     DeviceOption,
     JsonOption,
+    RepeatsOption,
     RunArgument,
     ScaleOption,
     SetOption,
@@ -81,10 +82,7 @@ def train(
         ),
     ] = None,
     resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Continue the run in its folder, or begin it if there is none."
-        ),
+        bool, typer.Option("--resume", help="Continue the run in its folder, or begin it there.")
     ] = False,
     device: DeviceOption = "auto",
     engine: Annotated[
@@ -174,13 +172,13 @@ def evaluate(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     out: Annotated[
-        Path | None, typer.Option(help="A folder that keeps the result instead of the run.")
+        Path | None, typer.Option(help="Save the result in this folder, not in the run.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score a trained run on held-out episodes; --set task.length=120 takes longer ones.
 
-    The result is kept in the run, for reports; a reference run stays as it is.
+    The result is saved in the run, for reports, unless it is a reference run.
     """
     from ntm import api
     from ntm.views import tables
@@ -242,7 +240,7 @@ def plot(
         Path | None,
         typer.Option(
             help="The folder of the pictures.",
-            show_default="RUN/plots; of a run that should not change, plots",
+            show_default="RUN/plots, or ./plots if the run cannot be written",
         ),
     ] = None,
 ) -> None:
@@ -306,7 +304,7 @@ def reproduce(
 @app.command()
 def bench(
     device: DeviceOption = "cpu",
-    repeats: Annotated[int, typer.Option(min=1, help="Repeats of each measurement.")] = 5,
+    repeats: RepeatsOption = 5,
     threads: ThreadsOption = None,
     scale: ScaleOption = False,
     as_json: JsonOption = False,

@@ -48,10 +48,13 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object, and nothing else.")
 ]
 
+RepeatsOption = Annotated[
+    int, typer.Option(min=1, help="Repeats of each measurement; --scale ignores them.")
+]
 ScaleOption = Annotated[
     bool,
     typer.Option(
-        "--scale", help="Time and memory against slots and length instead, drawn in scale.png."
+        "--scale", help="Measure time and memory against slots and length; draw scale.png."
     ),
 ]
 

@@ -344,7 +344,7 @@ def test_what_evaluation_finds_is_kept_once_for_each_question(ntm: Terminal) -> 
     broken = ntm("evaluate", RUN, "--episodes", 6)
     assert broken.code == 0  # the scores are there all the same
     assert "length 3" in broken.out
-    assert "not kept" in broken.err
+    assert "not saved" in broken.err
     assert "evaluations.json: cannot be read" in broken.err
 
 

@@ -49,7 +49,7 @@ def test_a_run_that_should_not_change_is_read_only(
     before = content(run)
     assert api.evaluate(run, episodes=3).episodes == 3
     (line,) = caplog.messages
-    assert line.startswith("not kept: ")
+    assert line.startswith("not saved: ")
     assert "--out FOLDER" in line
     caplog.clear()
     written = api.plot(run, explore=True)

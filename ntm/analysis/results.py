@@ -211,8 +211,9 @@ def unlike(groups: Iterable[Group]) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for g in groups:
         config = g.results[0].config
+        task = vars(config.validation_task)
         terms = {
-            "validation.task": config.validation_task,
+            **{f"validation.task.{name}": value for name, value in task.items()},
             "validation.episodes": config.validation.episodes,
             "validation.every": config.validation.every,
             "train.solved_bits": config.train.solved_bits,

@@ -141,14 +141,13 @@ def scale(
         for side in sides:
             series = place.what, side
             problem = failed.get(series) or _expected(done[series], place, bounds)
-            cell = (
-                Cell(place, side, skipped=problem)
-                if problem
-                else _cell(place, side, bounds, seconds)
-            )
+            if problem:
+                yield Cell(place, side, skipped=problem)
+                continue
+            cell = _cell(place, side, bounds, seconds)
             if cell.seconds is not None:
                 done[series].append(cell)
-            elif not problem:
+            else:
                 failed[series] = f"not tried, as {place.size:,} {cell.skipped}"
             yield cell
 
@@ -160,9 +159,8 @@ def _expected(done: Sequence[Cell], place: Place, bounds: Bounds) -> str:
     sizes = [cell.place.size for cell in done]
     seconds = [cast("float", cell.seconds) for cell in done]
     mib = [cast("float", cell.mib) for cell in done]
-    most = (
-        1.0 if place.what == "step" else 2.0
-    )  # nothing grows faster than slots, or length squared
+    # Nothing grows faster than the slots, or than the square of the length.
+    most = 1.0 if place.what == "step" else 2.0
     expected = (extrapolate(sizes, values, place.size, most) for values in (seconds, mib))
     return bounds.exceeded(*expected)
 
@@ -244,9 +242,9 @@ def _call(place: Place, side: Side) -> Callable[[], object]:
     episode = task.sample(numpy_generator(0, Stream.TRAINING), 1)
     if place.what == "sequence":
         return _sequence(config, episode, side.own_rows)
-    return (
-        _step_from_rows(config, episode) if side.own_rows else training_step(config, episode, CPU)
-    )
+    if side.own_rows:
+        return _step_from_rows(config, episode)
+    return training_step(config, episode, CPU)
 
 
 def _sequence(config: Config, episode: Episode, own_rows: bool) -> Callable[[], object]:

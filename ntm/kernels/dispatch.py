@@ -22,7 +22,7 @@ from controllers.base import Core, State
 from controllers.feedforward import FeedForward
 from ntm.errors import UsageError
 from ntm.kernels import border, modules
-from ntm.memory.ntm import NTMCell
+from ntm.memory.ntm import NTMCell, distinct_slots
 from ntm.memory.sparse import SparseCell
 
 Engine: TypeAlias = Literal["auto", "reference", "fused"]
@@ -165,8 +165,7 @@ def slots_carried(core: nn.Module, steps: int, engine: Engine = "auto") -> int |
         return None
     if core.M0 is not None or select(core, engine).engine == "reference":
         return core.slots
-    # Those further from slot 0 than heads shift in so many steps are carried as one.
-    return min(core.slots, (core.shifts - 1) * (steps + 1) + 2)
+    return distinct_slots(core.slots, core.shifts // 2, steps)
 
 
 def has_torch_kernels(core: nn.Module) -> bool:

@@ -90,7 +90,7 @@ class NTMConfig(MemoryConfig):
         """At least: slots that no head can have reached are kept as one, where they begin alike."""
         N, W, H = self.slots, self.width, self.heads
         if self.initial == "constant":
-            N = min(N, 2 * self.shift_range * (steps + 1) + 2)
+            N = distinct_slots(N, self.shift_range, steps)
         return steps * (N * W + H * N + H * W)
 
     def least_parameters(self, hidden: int) -> int:
@@ -115,6 +115,14 @@ class NTMConfig(MemoryConfig):
             heads = f", {self.read_heads}+{self.write_heads} heads"
         before = ", reading first" if self.read == "before" else ""
         return f"{self.name} with {controller}{heads}{before}"
+
+
+def distinct_slots(slots: int, shift_range: int, steps: int) -> int:
+    """Slots that may differ after so many steps of an episode, and one for all others.
+
+    Where all begin alike, only those differ that the heads have reached from slot 0.
+    """
+    return min(slots, 2 * shift_range * steps + 2)
 
 
 class NTMState(NamedTuple):

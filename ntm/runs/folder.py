@@ -123,7 +123,7 @@ class RunDir:
         A reference run is one that others compare with, such as those that are shipped.
         """
         if self.manifest().get("reference"):
-            return f"{self.path}: is a reference run, which stays as it is"
+            return f"{self.path}: is a reference run, which stays unchanged"
         for folder in (self.path, self.path / "plots"):
             if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
                 return f"{folder}: cannot be written"
@@ -217,7 +217,7 @@ class RunDir:
             evaluations.keep(found, Path(out) / self.evaluations_file.name)
             return None
         if (obstacle := self.obstacle()) is not None:
-            return f"{obstacle}; --out FOLDER keeps the result elsewhere"
+            return f"{obstacle}; --out FOLDER saves the result there"
         try:
             self.keep_evaluation(found)
         except NTMError as error:

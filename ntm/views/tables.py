@@ -79,7 +79,7 @@ def scores(found: Evaluation) -> Iterator[Grid | Text]:
     table = Grid(["condition", "episodes", *_COLUMNS])
     for name in found.condition_names():
         for row in found.by_condition(name):
-            table.add(f"{name} {row[name]}", *_score(row))
+            table.add(f"{name} {row[name]:g}", *_score(row))
         table.add_line()
     table.add("all", *_score({n: getattr(found, n) for n in ("episodes", *_COLUMNS)}))
     yield table
@@ -95,7 +95,7 @@ def scores(found: Evaluation) -> Iterator[Grid | Text]:
 
 def _score(row: Mapping[str, float]) -> list[str]:
     numbers = [f"{row[name]:.4f}" for name in ("bits", "floor", "bit_errors")]
-    return [str(row["episodes"]), *numbers, f"{row['sequence_accuracy']:.1%}"]
+    return [f"{row['episodes']:.0f}", *numbers, f"{row['sequence_accuracy']:.1%}"]
 
 
 def bench(about: Mapping[str, Any], rows: Iterable[Row]) -> Grid:

@@ -18,6 +18,7 @@ import pytest
 numba = pytest.importorskip("numba")
 
 from ntm.kernels.numba import jit  # noqa: E402
+from tests.locks import refuse_locks  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,17 +135,11 @@ NO_LOCKS = ["ENOLCK", "EOPNOTSUPP", "ENOSYS", "EPERM", "EACCES", "EIO", "ESTALE"
 def test_without_locks_kernels_are_compiled_and_kept(
     name: str, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fcntl = pytest.importorskip("fcntl")
-    number = getattr(errno, name)
-
-    def refuse(*_: Any) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
+    text = refuse_locks(monkeypatch, name)
     assert jit.kernel(_next)(3) == 4
     (said,) = warnings(caplog)
     assert "cannot be locked" in said
-    assert os.strerror(number) in said
+    assert text in said
     assert compiled(caplog) == 1
     assert jit.kernel(_next)(3) == 4
     assert compiled(caplog) == 0

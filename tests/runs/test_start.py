@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import ntm
 from ntm.errors import NTMError, RunExistsError, RunLockedError, RunNotFoundError, UsageError
 from ntm.runs.folder import RunDir
 from ntm.runs.models import new_model
+from tests.locks import refuse_locks
 from tests.terminal import SMALL, Terminal
 
 RECALL = SMALL.replace("copy, width: 3, length: [1, 3]", "associative_recall, items: [2, 3]")
@@ -96,19 +95,10 @@ def test_resume_does_not_begin_among_files_of_somebody_else() -> None:
 def test_a_file_system_without_locks_is_one_line_and_trains(
     name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fcntl = pytest.importorskip("fcntl")
-    number = getattr(errno, name)
-
-    def refuse(*_: Any) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
+    text = refuse_locks(monkeypatch, name)
     assert train(run="run").status in ("solved", "budget")
     (said,) = [r.getMessage() for r in caplog.records if "locked" in r.getMessage()]
-    assert said == (
-        f"run: cannot be locked ({os.strerror(number)}); make sure that no other process trains "
-        "here"
-    )
+    assert said == f"run: cannot be locked ({text}); make sure that no other process trains here"
 
 
 def test_an_error_within_a_lock_is_not_one_of_writing() -> None:

@@ -117,11 +117,18 @@ def _terms(groups: Sequence[Group]) -> list[str]:
     found = unlike(groups)
     if not found:
         return []
-    each = [f"{key} ({', '.join(map(str, values))})" for key, values in found.items()]
+    each = [f"{key} ({_settings(values)})" for key, values in found.items()]
     return [f"Not trained on the same terms: {'; '.join(each)}."]
 
 
-_TERMS = {"validation.task", "validation.episodes", "train.solved_bits"}
+def _settings(values: Iterable[Any]) -> str:
+    """Values of a setting as a config has them; a range of one number is that number."""
+    shown = (v[0] if isinstance(v, tuple) and len(set(v)) == 1 else v for v in values)
+    return ", ".join(str(list(v) if isinstance(v, tuple) else v) for v in shown)
+
+
+#: What the scores of two groups have to share to be compared, or how its keys begin.
+_TERMS = ("validation.task.", "validation.episodes", "train.solved_bits")
 
 
 def _comparisons(groups: Sequence[Group]) -> list[tuple[str, str, Comparison]]:
@@ -132,7 +139,7 @@ def _comparisons(groups: Sequence[Group]) -> list[tuple[str, str, Comparison]]:
     found = []
     for i, a in enumerate(groups):
         for b in groups[i + 1 :]:
-            if unlike([a, b]).keys() & _TERMS:
+            if any(key.startswith(_TERMS) for key in unlike([a, b])):
                 continue
             if any(map(solved, (a, b))):
                 scores = [[effort(r) for r in g.results] for g in (a, b)]
